@@ -1,0 +1,118 @@
+"""aioreq: exact, replayable, observable uploads over HTTP, on asyncio.
+
+response = await aioreq.post("https://example.org/upload", files={"file": pathlib.Path("big.iso")})
+"""
+
+from . import exceptions
+from ._api import delete, get, head, options, patch, post, put, request, stream
+from ._headers import Headers
+from ._message import PreparedRequest, Request, Response
+from ._net.pool import Limits
+from ._progress import Upload, UploadProgress
+from ._rules.auth import Auth, AuthObject, BasicAuth, BearerAuth, DigestAuth, NetrcAuth, add_autoauth
+from ._rules.cookies import Cookies
+from ._rules.retry import Retry
+from ._session import Session
+from ._timeout import Timeout
+from ._version import __version__
+from .exceptions import (
+    AuthenticationError,
+    BodyLengthError,
+    ChunkedEncodingError,
+    ConnectionError,
+    ConnectTimeout,
+    ContentDecodingError,
+    FileChanged,
+    FileForbidden,
+    FileIsDirectory,
+    FileMissing,
+    FileUnreadable,
+    HTTPError,
+    InvalidBody,
+    InvalidHeader,
+    InvalidMethod,
+    InvalidURL,
+    JSONDecodeError,
+    PoolTimeout,
+    ProxyError,
+    ReadTimeout,
+    RemoteProtocolError,
+    RequestException,
+    ResponseNotRead,
+    ServerDisconnected,
+    SessionClosed,
+    SSLError,
+    StreamConsumedError,
+    TooManyRedirects,
+    UnrewindableBodyError,
+    URLRequired,
+    WriteTimeout,
+)
+from .multipart import MultipartParam, multipart_encode
+
+# Timeout is the value that sets limits; the exception of that name is aioreq.exceptions.Timeout.
+
+__all__ = [
+    "Auth",
+    "AuthObject",
+    "AuthenticationError",
+    "BasicAuth",
+    "BearerAuth",
+    "BodyLengthError",
+    "ChunkedEncodingError",
+    "ConnectTimeout",
+    "ConnectionError",
+    "ContentDecodingError",
+    "Cookies",
+    "DigestAuth",
+    "FileChanged",
+    "FileForbidden",
+    "FileIsDirectory",
+    "FileMissing",
+    "FileUnreadable",
+    "HTTPError",
+    "Headers",
+    "InvalidBody",
+    "InvalidHeader",
+    "InvalidMethod",
+    "InvalidURL",
+    "JSONDecodeError",
+    "Limits",
+    "MultipartParam",
+    "NetrcAuth",
+    "PoolTimeout",
+    "PreparedRequest",
+    "ProxyError",
+    "ReadTimeout",
+    "RemoteProtocolError",
+    "Request",
+    "RequestException",
+    "Response",
+    "ResponseNotRead",
+    "Retry",
+    "SSLError",
+    "ServerDisconnected",
+    "Session",
+    "SessionClosed",
+    "StreamConsumedError",
+    "Timeout",
+    "TooManyRedirects",
+    "URLRequired",
+    "UnrewindableBodyError",
+    "Upload",
+    "UploadProgress",
+    "WriteTimeout",
+    "__version__",
+    "add_autoauth",
+    "delete",
+    "exceptions",
+    "get",
+    "head",
+    "multipart_encode",
+    "options",
+    "patch",
+    "post",
+    "put",
+    "request",
+    "stream",
+]

@@ -1,0 +1,192 @@
+"""Regular files, read by offset.
+
+A file is described once (:class:`FileSource`: which one, how long) and opened each time its bytes are due.
+Reading by offset (``pread``, ``sendfile``) leaves the caller's file position alone, so one file object can
+be in several uploads at once, and each sends it whole from its first byte, as poster did.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from .exceptions import FileChanged, FileIsDirectory, FileUnreadable, InvalidBody
+
+# Windows opens a descriptor in text mode unless told otherwise.
+_OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+class Descriptor:
+    """A descriptor of our own, closed only when no thread is inside a call on it.
+
+    Closing a descriptor under a thread that uses it would let the next ``open`` hand the same number out, and
+    the thread would read or write somebody else's bytes. ``with descriptor as number:`` is that use.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._lock = threading.Lock()
+        self._users = 0
+        self._closing = False
+
+    def __enter__(self) -> int:
+        with self._lock:
+            if self._closing:
+                raise ValueError("the descriptor was closed")
+            self._users += 1
+        return self._fd
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            last = self._closing and self._users == 0
+        if last:
+            os.close(self._fd)
+
+    def close(self) -> None:
+        """Close now, or as soon as the last thread has left."""
+        with self._lock:
+            if self._closing:
+                return
+            self._closing = True
+            idle = self._users == 0
+        if idle:
+            os.close(self._fd)
+
+
+class OpenFile(Descriptor):
+    """A regular file, open for reading by offset."""
+
+    def __init__(self, fd: int, source: FileSource) -> None:
+        super().__init__(fd)
+        self.source = source
+
+    def read(self, size: int, offset: int) -> bytes:
+        """Exactly ``size`` bytes from ``offset``, or :class:`FileChanged`. Blocks: for a worker thread."""
+        with self as fd:
+            data = _pread(fd, size, offset, self.source.name)
+            while len(data) < size:
+                more = _pread(fd, size - len(data), offset + len(data), self.source.name)
+                if not more:
+                    raise self.source.changed(offset + len(data))
+                data += more
+        return data
+
+
+# Windows has no pread, and duplicated descriptors share one position.
+_position = threading.Lock()
+
+
+def _pread(fd: int, size: int, offset: int, name: str | None) -> bytes:
+    try:
+        if hasattr(os, "pread"):
+            return os.pread(fd, size, offset)
+        with _position:
+            os.lseek(fd, offset, os.SEEK_SET)
+            return os.read(fd, size)
+    except OSError as error:
+        raise FileUnreadable.from_oserror(error, name) from error
+
+
+class FileSource:
+    """A regular file and the size it had when it was described.
+
+    Attributes:
+        name: the path, or the open file's name, for messages.
+        size: bytes, by ``fstat``; exactly these many are sent.
+    """
+
+    def __init__(self, name: str | None, status: os.stat_result, opener: Callable[[], int]) -> None:
+        self.name = name
+        self.size = status.st_size
+        self._identity = (status.st_dev, status.st_ino)
+        self._opener = opener
+
+    @classmethod
+    def from_path(cls, path: str) -> FileSource:
+        """Describe the file at ``path``; nothing stays open.
+
+        Raises:
+            FileUnreadable: there is no such file, it is a directory, or it may not be read.
+            InvalidBody: it is a pipe, a socket or a device, whose size can't be known.
+        """
+        try:
+            status = os.stat(path)  # noqa: PTH116 - a str costs a third of a Path
+        except OSError as error:
+            raise FileUnreadable.from_oserror(error, path) from error
+        _require_regular(status, path)
+        if not os.access(path, os.R_OK):
+            raise FileUnreadable.from_oserror(PermissionError(13, "permission denied"), path)
+        return cls(path, status, lambda: os.open(path, _OPEN_FLAGS))
+
+    @classmethod
+    def from_open_file(cls, file: Any, raw: io.FileIO) -> FileSource:
+        """Describe a file that the caller has open; it is never closed by us.
+
+        Its descriptor is duplicated when the bytes are due, so that the caller may close his own meanwhile.
+        """
+        name = file.name if isinstance(getattr(file, "name", None), str) else None
+        if not raw.readable():
+            raise InvalidBody(f"the file {name!r} is open for writing only; open it with mode 'rb'")
+        if raw.writable():
+            file.flush()  # what was written but sits in the buffer belongs to the file
+        status = os.fstat(raw.fileno())
+        _require_regular(status, name)
+        return cls(name, status, lambda: os.dup(raw.fileno()))
+
+    def open(self) -> OpenFile:
+        """Open the file and hold it against its description. Blocks: for a worker thread.
+
+        Raises:
+            FileChanged: it has become shorter, or was replaced by a file of another size.
+            FileUnreadable: it can't be opened any more.
+        """
+        try:
+            fd = self._opener()
+        except OSError as error:
+            raise FileUnreadable.from_oserror(error, self.name) from error
+        except ValueError as error:  # fileno() of a closed file
+            raise FileUnreadable(f"the file {self.name!r} was closed before its bytes were due") from error
+        file = OpenFile(fd, self)
+        try:
+            self._check(os.fstat(fd))
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    def _check(self, status: os.stat_result) -> None:
+        replaced = (status.st_dev, status.st_ino) != self._identity and status.st_size != self.size
+        if replaced or status.st_size < self.size:
+            raise self.changed(status.st_size)
+
+    def read_whole(self, length: int) -> bytes:
+        """Open, read the first ``length`` bytes and close, in one go. Blocks: for a worker thread."""
+        file = self.open()
+        try:
+            return file.read(length, 0) if length else b""
+        finally:
+            file.close()
+
+    def changed(self, seen: int) -> FileChanged:
+        """The error that says how this file differs from its description."""
+        return FileChanged(
+            f"the file {self.name!r} has changed: {self.size} bytes were declared, {seen} are there now",
+            path=self.name,
+            declared=self.size,
+            seen=seen,
+        )
+
+
+def _require_regular(status: os.stat_result, name: str | None) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise FileIsDirectory(f"{name!r} is a directory; pass the files inside it", filename=name)
+    if not stat.S_ISREG(status.st_mode):
+        raise InvalidBody(
+            f"{name!r} is not a regular file (a pipe, a socket or a device), so its size is not known: "
+            "read it first, or pass an iterator together with its length"
+        )

@@ -1,0 +1,86 @@
+"""Header fields: a case-insensitive multimap, and what may go on the wire."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from multidict import CIMultiDict
+
+from .exceptions import InvalidHeader
+
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_BAD_VALUE = re.compile(r"[\r\n\0]")
+
+
+class Headers(CIMultiDict[str]):
+    """Header fields by name, whatever the case.
+
+    ``headers["Vary"]`` is the value, or all values joined with ``", "`` where the field came several times
+    (RFC 9110, section 5.3; requests does the same). ``headers.getall("Set-Cookie")`` keeps them apart.
+    """
+
+    def __getitem__(self, name: str) -> str:
+        values = self.getall(name)
+        return values[0] if len(values) == 1 else ", ".join(values)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value, all values joined, or ``default``."""
+        values = self.getall(name, ())
+        return default if not values else values[0] if len(values) == 1 else ", ".join(values)
+
+    def __repr__(self) -> str:
+        return f"Headers({concealed(self.items())!r})"
+
+
+_SECRET = {"authorization", "proxy-authorization", "cookie", "set-cookie"}
+
+
+def concealed(fields: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The fields with secrets masked, for reprs and logs."""
+    return [(name, "[secret]" if name.lower() in _SECRET else value) for name, value in fields]
+
+
+def is_token(text: str) -> bool:
+    """Whether it is a token of RFC 9110, section 5.6.2: a method, a field's name."""
+    return _TOKEN.fullmatch(text) is not None
+
+
+def header_pairs(headers: Any) -> Iterable[tuple[Any, Any]]:
+    """The fields of what a caller passes as ``headers=``: a mapping (of one or many values) or pairs."""
+    if headers is None:
+        return ()
+    if isinstance(headers, Mapping):
+        return headers.items()
+    if isinstance(headers, (str, bytes)):
+        raise InvalidHeader("headers are a mapping or pairs, not a string")
+    return list(headers)
+
+
+def checked_header(name: Any, value: Any) -> tuple[str, str]:
+    """The field as text that may go on the wire.
+
+    Raises:
+        InvalidHeader: the name is not a token, or the value holds CR, LF or NUL, begins or ends with white space,
+            or can't be written in latin-1 (RFC 9110, section 5.5).
+    """
+    if isinstance(name, bytes):
+        name = name.decode("latin-1")
+    if isinstance(value, bytes):
+        value = value.decode("latin-1")
+    if not isinstance(name, str) or not is_token(name):
+        raise InvalidHeader(f"{name!r} can't be the name of a header: a name is a token such as 'Content-Type'")
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        raise InvalidHeader(f"the header {name} is {type(value).__name__}; pass text or bytes")
+    if _BAD_VALUE.search(value):
+        raise InvalidHeader(f"the header {name} holds CR, LF or NUL, which would end it")
+    try:
+        value.encode("latin-1")
+    except UnicodeEncodeError as error:
+        raise InvalidHeader(
+            f"the header {name} holds characters outside of latin-1: encode them (percent-encoding, RFC 8187)"
+        ) from error
+    return name, value.strip(" \t")

@@ -1,0 +1,442 @@
+"""What is said and what was answered: Request, PreparedRequest, Response."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+from typing import Any, ClassVar, Protocol
+
+from ._body import Body, Bytes, Iteration, Segment
+from ._headers import Headers, is_token
+from ._progress import Upload
+from ._url import Target
+from .exceptions import (
+    HTTPError,
+    InvalidBody,
+    InvalidMethod,
+    JSONDecodeError,
+    RequestException,
+    ResponseNotRead,
+    StreamConsumedError,
+)
+
+
+class PreparedRequest:
+    """A request as it goes on the wire: nothing is left to decide.
+
+    Attributes:
+        method: the method.
+        target: the URL, taken apart.
+        headers: all header fields, Host and Content-Length among them.
+        body: a description of the body, or None.
+    """
+
+    __slots__ = ("body", "headers", "method", "target")
+
+    def __init__(self, method: str, target: Target, headers: Headers, body: Body | None) -> None:
+        self.method = method
+        self.target = target
+        self.headers = headers
+        self.body = body
+
+    @property
+    def url(self) -> str:
+        """The URL, without user info."""
+        return self.target.url
+
+    def copy(self) -> PreparedRequest:
+        """A request whose headers can be changed without changing this one's."""
+        return PreparedRequest(self.method, self.target, Headers(self.headers), self.body)
+
+    def __repr__(self) -> str:
+        return f"<PreparedRequest [{self.method}]>"
+
+
+class Request:
+    """A request as the caller thinks of it.
+
+    ``Request(method, url, **fields)``, or ``Request()`` and then the attributes, as in requests 0.2.1.
+
+    Args:
+        method: any token; standard names are put into upper case. GET by default.
+        url: where it goes.
+        headers: a mapping or pairs; None as a value leaves out the session's header of that name.
+        params: added to the URL's query: a mapping, pairs, or text.
+        data: a mapping or pairs (a form), text, bytes, a path object, a file, an iterable of bytes with a
+            Content-Length header, or the ``datagen`` of ``multipart_encode``.
+        json: anything ``json.dumps`` takes.
+        files: a mapping, pairs, or MultipartParams; ``data`` fields go along in the same form.
+        auth: ``(user, password)``, an auth object, or a function of the request.
+        cookies: a mapping, for this request only.
+
+    Attributes:
+        response: the answer, once it is there; or None.
+        sent: whether the final answer was a success (below 400).
+    """
+
+    _sender: ClassVar[Callable[[Request], Awaitable[Response]] | None] = None
+
+    def __init__(
+        self,
+        method: str = "GET",
+        url: str | None = None,
+        *,
+        headers: Any = None,
+        params: Any = None,
+        data: Any = None,
+        json: Any = None,
+        files: Any = None,
+        auth: Any = None,
+        cookies: Any = None,
+    ) -> None:
+        self.method = method
+        self.url = url
+        self.headers = headers
+        self.params = params
+        self.data = data
+        self.json = json
+        self.files = files
+        self.auth = auth
+        self.cookies = cookies
+        self.response: Response | None = None
+        self.sent = False
+
+    @property
+    def method(self) -> str:
+        """The method, in upper case.
+
+        Raises:
+            InvalidMethod: on assignment of what is not a token.
+        """
+        return self._method
+
+    @method.setter
+    def method(self, name: str) -> None:
+        self._method = checked_method(name)
+
+    def __repr__(self) -> str:
+        return f"<Request [{self.method}]>"
+
+    async def send(self, anyway: bool = False) -> bool:
+        """Send it over the loop's shared session; ``response`` is filled whatever the answer.
+
+        Args:
+            anyway: send it again even if it was sent before.
+
+        Returns:
+            True when the final answer is a success (below 400) or the request was sent already, else False.
+
+        Raises:
+            URLRequired: it has no URL.
+            InvalidURL: the URL has no scheme or no host.
+            RequestException: there was no answer.
+        """
+        if self.sent and not anyway:
+            return True
+        assert Request._sender is not None
+        await Request._sender(self)
+        return self.sent
+
+
+_KNOWN_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+
+
+def checked_method(name: Any) -> str:
+    """The method in upper case.
+
+    Raises:
+        InvalidMethod: it is not a token.
+    """
+    if name in _KNOWN_METHODS:
+        return str(name)
+    if not isinstance(name, str) or not is_token(name):
+        raise InvalidMethod(f"{name!r} can't be a method: a method is a token such as 'GET' or 'PROPFIND'")
+    return name.upper()
+
+
+class AnswerStream(Protocol):
+    """The body of an answer on its way in."""
+
+    async def receive(self) -> bytes:
+        """The next bytes, or ``b""`` at the end."""
+
+    async def aclose(self) -> None:
+        """Stop: give the connection up if the answer is not whole."""
+
+
+class Response:
+    """An answer.
+
+    Attributes:
+        status_code: the status.
+        reason: the server's words for it, or an empty text.
+        headers: its header fields.
+        url: where the answer came from, after redirects.
+        request: what was sent, its headers as they were sent.
+        history: the answers that led here (redirects, challenges), oldest first.
+        http_version: ``"HTTP/1.1"`` or ``"HTTP/1.0"``.
+        upload: how much of the request's body left (``sent``, ``total``, ``complete``).
+        trailers: fields that came behind a chunked body, once it has been read.
+    """
+
+    def __init__(
+        self,
+        *,
+        status_code: int,
+        reason: str,
+        headers: Headers,
+        http_version: str,
+        request: PreparedRequest,
+        upload: Upload,
+        content: bytes | None = None,
+        stream: AnswerStream | None = None,
+    ) -> None:
+        self.status_code = status_code
+        self.reason = reason
+        self.headers = headers
+        self.http_version = http_version
+        self.request = request
+        self.upload = upload
+        self.history: list[Response] = []
+        self.cookies: Any = {}
+        self.trailers = Headers()
+        self._elapsed = 0.0
+        self._content = content
+        self._stream = stream
+        self._encoding: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<Response [{self.status_code}]>"
+
+    @property
+    def url(self) -> str:
+        """Where the answer came from, after redirects."""
+        return self.request.url
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is below 400."""
+        return self.status_code < 400
+
+    @property
+    def is_redirect(self) -> bool:
+        """Whether it points elsewhere and says where."""
+        return self.status_code in (301, 302, 303, 307, 308) and "Location" in self.headers
+
+    @property
+    def elapsed(self) -> timedelta:
+        """From the first byte of the request to the head of the answer."""
+        return timedelta(seconds=self._elapsed)
+
+    @property
+    def content(self) -> bytes:
+        """The body, decoded.
+
+        Raises:
+            ResponseNotRead: the answer is streamed and was not read: ``await response.read()``.
+            StreamConsumedError: it was read in pieces, and not kept.
+        """
+        if self._content is None:
+            if self._stream is None:
+                raise StreamConsumedError("the answer was read in pieces, and is not kept", response=self)
+            raise ResponseNotRead("the answer is not read yet: 'await response.read()' first", response=self)
+        return self._content
+
+    @property
+    def encoding(self) -> str:
+        """The body's character encoding: the header's charset, else a byte order mark, else UTF-8; can be set."""
+        if self._encoding is None:
+            self._encoding = _charset(self.headers) or _charset_of_mark(self._content or b"") or "utf-8"
+        return self._encoding
+
+    @encoding.setter
+    def encoding(self, name: str) -> None:
+        codecs.lookup(name)
+        self._encoding = name
+
+    @property
+    def text(self) -> str:
+        """The body as text in :attr:`encoding`; bytes that don't fit become U+FFFD."""
+        return self.content.decode(self.encoding, errors="replace")
+
+    def json(self, **options: Any) -> Any:
+        """The body as JSON (RFC 8259: UTF-8, or what its first bytes say).
+
+        Raises:
+            JSONDecodeError: it is not JSON; the message shows how the body begins.
+        """
+        try:
+            return json.loads(self.content, **options)
+        except UnicodeDecodeError as error:
+            raise JSONDecodeError(
+                f"the answer of {self.url} is not JSON: {error}", "", error.start, request=self.request, response=self
+            ) from error
+        except json.JSONDecodeError as error:
+            begins = self.content[:60].decode("utf-8", "replace")
+            raise JSONDecodeError(
+                f"the answer of {self.url} is not JSON ({error.msg}); it begins {begins!r}",
+                error.doc,
+                error.pos,
+                request=self.request,
+                response=self,
+            ) from error
+
+    @property
+    def links(self) -> dict[str, dict[str, str]]:
+        """The Link header (RFC 8288) by relation, or by URL where a link has none."""
+        return parse_links(", ".join(self.headers.getall("Link", ())))
+
+    def raise_for_status(self) -> Response:
+        """Return the response itself, or raise when its status is 400 or more.
+
+        Raises:
+            HTTPError: with this response, and the beginning of its body in the message.
+        """
+        if self.ok:
+            return self
+        side = "Client" if self.status_code < 500 else "Server"
+        begins = (self._content or b"")[:200].decode("utf-8", "replace").strip()
+        message = f"{self.status_code} {side} Error: {self.reason} for url: {self.url}"
+        raise HTTPError(message + (f": {begins}" if begins else ""), request=self.request, response=self)
+
+    def take_off_coding(
+        self, decode: Callable[[bytes], bytes], decoding: Callable[[AnswerStream], AnswerStream]
+    ) -> None:
+        """Have the body decoded: what is here with ``decode``, what is still to come with ``decoding``."""
+        if self._content is not None:
+            self._content = decode(self._content)
+        elif self._stream is not None:
+            self._stream = decoding(self._stream)
+
+    async def read_up_to(self, limit: int) -> None:
+        """Read the body and keep it if it has at most ``limit`` bytes, else give it up."""
+        stream, kept, size = self._stream, [], 0
+        if self._content is not None or stream is None:
+            return
+        while chunk := await stream.receive():
+            kept.append(chunk)
+            size += len(chunk)
+            if size > limit:
+                await self.aclose()
+                return
+        self._stream = None
+        self._content = b"".join(kept)
+
+    async def read(self) -> bytes:
+        """Read the rest of the body and keep it as ``content``."""
+        if self._content is None:
+            self._content = b"".join([chunk async for chunk in self.iter_content()])
+        return self._content
+
+    async def iter_content(self, size: int | None = None) -> AsyncIterator[bytes]:
+        """The body in pieces of ``size`` bytes (the last may be shorter), or as they come.
+
+        Raises:
+            StreamConsumedError: it was read in pieces before.
+            RemoteProtocolError: the server cut it short.
+            ReadTimeout: the server was silent for too long.
+        """
+        if size is not None and size < 1:
+            raise ValueError("size is a number of bytes, 1 or more")
+        if self._content is not None:
+            for start in range(0, len(self._content), size or max(len(self._content), 1)):
+                yield self._content[start : start + size if size else None]
+            return
+        if size is None:
+            async for chunk in self._chunks():
+                yield chunk
+            return
+        held = bytearray()
+        async for chunk in self._chunks():
+            held += chunk
+            while len(held) >= size:
+                yield bytes(held[:size])
+                del held[:size]
+        if held:
+            yield bytes(held)
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        stream, self._stream = self._stream, None
+        if stream is None:
+            raise StreamConsumedError("the answer was read in pieces before, and is not kept", response=self)
+        try:
+            while chunk := await stream.receive():
+                yield chunk
+        finally:
+            await stream.aclose()
+
+    async def iter_lines(self) -> AsyncIterator[str]:
+        """The body's lines as text, without their ends (CR, LF or CR LF)."""
+        decode = io.IncrementalNewlineDecoder(
+            codecs.getincrementaldecoder(self.encoding)(errors="replace"), translate=True
+        ).decode
+        held = ""
+        async for chunk in self.iter_content():
+            *lines, held = (held + decode(chunk)).split("\n")
+            for line in lines:
+                yield line
+        *lines, held = (held + decode(b"", final=True)).split("\n")
+        for line in lines:
+            yield line
+        if held:
+            yield held
+
+    async def aclose(self) -> None:
+        """Give up what is not read yet; the connection is closed if the answer is not whole."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.aclose()
+
+    def as_segment(self, length: int | None) -> Segment:
+        """This answer's body as a part of an upload, read as it arrives."""
+        if self._content is not None:
+            return Bytes(self._content)
+        if length is None and "Content-Encoding" not in self.headers:
+            declared = self.headers.get("Content-Length", "")
+            length = int(declared) if declared.isascii() and declared.isdigit() else None
+        if length is None:
+            raise InvalidBody("the length of this response is not known: 'await response.read()', and pass its content")
+        return Iteration(self.iter_content(), length)
+
+
+_CHARSET = re.compile(r"""charset\s*=\s*["']?([^\s"';,]+)""", re.IGNORECASE)
+
+
+def _charset(headers: Headers) -> str | None:
+    found = _CHARSET.search(headers.get("Content-Type", ""))
+    try:
+        return codecs.lookup(found[1]).name if found else None
+    except LookupError:
+        return None
+
+
+_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
+          (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))  # fmt: skip
+
+
+def _charset_of_mark(content: bytes) -> str | None:
+    return next((name for mark, name in _MARKS if content.startswith(mark)), None)
+
+
+def parse_links(header: str) -> dict[str, dict[str, str]]:
+    """The links of a Link header (RFC 8288, section 3) by relation, or by URL."""
+    links: dict[str, dict[str, str]] = {}
+    for part in header.split("<")[1:]:
+        url, _, rest = part.partition(">")
+        link = {"url": url.strip()}
+        for parameter in rest.strip(" ,").split(";"):
+            name, mark, value = parameter.partition("=")
+            if mark:
+                link[name.strip().lower()] = value.strip(" \"'")
+        links[link.get("rel", link["url"])] = link
+    return links
+
+
+def attach(error: RequestException, request: PreparedRequest) -> None:
+    """Say in an error which request it is about, unless it says so already."""
+    if error.request is None:
+        error.request = request

@@ -1,0 +1,301 @@
+"""One connection, one exchange at a time: a request out, its answer in, both at once.
+
+    answer, sender = next event from the parser, a task while the body is more than one write
+
+The reader listens from the first byte that leaves. A final status of 300 or more in mid-upload stops the
+body and is returned; a success lets the body finish. When the sender fails because the connection broke, the
+reader decides: what the server said before is still there to be read.
+
+A connection can be used again only when both sides are whole: the answer read to its end with nothing behind
+it, the body sent to its end. Everything else closes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from .._body import Body
+from .._headers import Headers
+from .._message import PreparedRequest, Response, attach
+from .._progress import Meter, ProgressCallback, Upload
+from .._threads import READERS
+from .._timeout import Timeout
+from .._wire.http1 import AnswerParser, End, Event, Head, Interim, encode_head
+from ..exceptions import ConnectionError, RemoteProtocolError, RequestException, ServerDisconnected
+from .send import Sender
+from .stream import Stream
+
+# A body up to this size leaves with its head in one write, from the task that reads the answer.
+_INLINE = 256 * 1024
+
+
+@dataclass(slots=True)
+class Terms:
+    """What holds for one exchange beside the request itself.
+
+    Attributes:
+        timeout: the limits.
+        progress: the caller's callback, or None.
+        attempt: the how-many-eth time this body is sent.
+        on_interim: called with (status, headers) for each 1xx answer, or None.
+    """
+
+    timeout: Timeout = field(default_factory=Timeout)
+    progress: ProgressCallback | None = None
+    attempt: int = 1
+    on_interim: Callable[[int, Headers], object] | None = None
+
+
+class Connection:
+    """A stream on which exchanges follow one another.
+
+    Attributes:
+        stream: the socket.
+        exchanges: how many have begun on it.
+        idle_since: the loop's time when it was last given back.
+    """
+
+    def __init__(self, stream: Stream, released: Callable[[Connection, bool], None]) -> None:
+        self.stream = stream
+        self._released = released
+        self.exchanges = 0
+        self.idle_since = 0.0
+
+    async def exchange(self, request: PreparedRequest, terms: Terms) -> Response:
+        """Send the request and read the answer's head, and its body if that came along.
+
+        Raises:
+            ServerDisconnected: the connection ended without a byte of an answer.
+            RequestException: anything else that prevented an answer.
+        """
+        self.exchanges += 1
+        return await Exchange(self, request, terms).run()
+
+    def release(self, *, reusable: bool) -> None:
+        """The exchange is over."""
+        self._released(self, reusable)
+
+
+class Exchange:
+    """One request and its answer."""
+
+    def __init__(self, connection: Connection, request: PreparedRequest, terms: Terms) -> None:
+        self._connection = connection
+        self._stream = connection.stream
+        self._request = request
+        self._terms = terms
+        self._parser = AnswerParser(request.method)
+        self._events: deque[Event] = deque()
+        self._sender: Sender | None = None
+        self._sending: asyncio.Task[None] | None = None
+        self._over = False
+        self._broken_off = False
+        self._response: Response | None = None
+        self.upload = Upload(0 if request.body is None else request.body.length)
+
+    async def run(self) -> Response:
+        """The answer; its connection is released when its body has been read."""
+        try:
+            self._stream.limit(self._terms.timeout.read, self._terms.timeout.write)
+            started = asyncio.get_running_loop().time()
+            await self._start_sending()
+            head = await self._final_head()
+            response = self._response = self._make_response(head)
+            response._elapsed = asyncio.get_running_loop().time() - started  # noqa: SLF001
+            if head.status >= 300 and self._is_sending:
+                await self._stop_sending()
+            await self._take_what_came(response)
+        except BaseException as error:
+            await self._abandon()
+            if isinstance(error, RequestException):
+                self._explain(error)
+            raise
+        return response
+
+    # --- out
+
+    async def _start_sending(self) -> None:
+        request, body = self._request, self._request.body
+        head = encode_head(request.method, request.target.path, request.headers)
+        expects = "Expect" in request.headers
+        if body is None:
+            self._stream.write(head)
+            return
+        body.require_fresh()
+        if self._goes_inline(body) and not expects:
+            data = body.read_now() if body.in_memory else await READERS.start(body.read_now)
+            self._stream.write(head + data)
+            return
+        self._sender = Sender(self._stream, head, body, self.upload, self._meter(body), self._terms.timeout.write)
+        if expects:
+            self._sender.hold_body()
+        self._stream.sending = True
+        self._sending = asyncio.create_task(self._sender.run(), name="aioreq upload")
+        self._sending.add_done_callback(self._sender_done)
+
+    def _goes_inline(self, body: Body) -> bool:
+        return (
+            body.length is not None
+            and body.length <= _INLINE
+            and body.can_read_now
+            and not Meter.is_wanted(body, self._terms.progress)
+        )
+
+    def _meter(self, body: Body) -> Meter | None:
+        if not Meter.is_wanted(body, self._terms.progress):
+            return None
+        return Meter(body, self._terms.progress, self._terms.attempt)
+
+    def _sender_done(self, sending: asyncio.Task[None]) -> None:
+        self._stream.sent_all()
+        if sending.cancelled():
+            return
+        error = sending.exception()
+        # A broken connection is the reader's to tell: the server may have answered before it broke.
+        if error is not None and not isinstance(error, ConnectionError):
+            self._stream.fail(error)
+
+    @property
+    def _must_finish_sending(self) -> bool:
+        """Whether the server has answered with success, and the rest of the body still goes out."""
+        head = self._parser.head
+        unsent = self._sending is None and self._stream.unsent > 0
+        return head is not None and head.status < 300 and (unsent or self._is_sending)
+
+    @property
+    def _is_sending(self) -> bool:
+        return self._sending is not None and not self._sending.done()
+
+    async def _stop_sending(self) -> None:
+        """End the upload where it is; the connection can't be used again."""
+        self._broken_off = True
+        if self._sending is not None and not self._sending.done():
+            self._sending.cancel()
+            await asyncio.wait((self._sending,))
+
+    # --- in
+
+    async def _next_event(self) -> Event:
+        while not self._events:
+            data = await self._stream.receive()
+            self._events += self._parser.feed(data) if data else self._at_end()
+        return self._events.popleft()
+
+    def _at_end(self) -> list[Event]:
+        """The stream has ended: is the answer whole?"""
+        if not self._parser.begun:
+            raise ServerDisconnected(self._how_it_ended("without an answer"))
+        if self._parser.head is not None and not self._stream.ended_cleanly:
+            raise RemoteProtocolError(self._how_it_ended("in the middle of the answer"))
+        return self._parser.feed_eof()
+
+    def _how_it_ended(self, when: str) -> str:
+        how = "closed the connection" if self._stream.lost is None else "broke the connection off"
+        return f"the server {how} {when}"
+
+    async def _final_head(self) -> Head:
+        while True:
+            event = await self._next_event()
+            if isinstance(event, Head):
+                return event
+            assert isinstance(event, Interim)
+            if event.status == 100 and self._sender is not None:
+                self._sender.go_ahead()
+            if self._terms.on_interim is not None:
+                self._terms.on_interim(event.status, event.headers)
+
+    def _make_response(self, head: Head) -> Response:
+        return Response(
+            status_code=head.status,
+            reason=head.reason,
+            headers=head.headers,
+            http_version=head.version,
+            request=self._request,
+            upload=self.upload,
+            stream=self,
+        )
+
+    async def _take_what_came(self, response: Response) -> None:
+        """Most small answers are whole by now; then nothing is left to stream."""
+        if not self._parser.done or self._must_finish_sending:
+            return
+        content = b"".join([event for event in self._events if isinstance(event, bytes)])
+        self._end(next(event for event in self._events if isinstance(event, End)))
+        self._events.clear()
+        response._content = content  # noqa: SLF001
+        response._stream = None  # noqa: SLF001
+
+    async def receive(self) -> bytes:
+        """The answer's next bytes, undecoded; ``b""`` at its end, when the connection is given back."""
+        if self._over:
+            return b""
+        try:
+            event = await self._next_event()
+            if isinstance(event, End):
+                await self._finish_sending()
+                self._end(event)
+                return b""
+        except BaseException as error:
+            await self._abandon()
+            if isinstance(error, RequestException):
+                self._explain(error)
+            raise
+        assert isinstance(event, bytes)
+        return event
+
+    async def _finish_sending(self) -> None:
+        """A server that answered with success still gets the rest of the body."""
+        if self._broken_off:
+            return
+        try:
+            if self._sending is not None:
+                await self._sending
+            elif self._must_finish_sending:
+                await self._stream.drain()
+        except ConnectionError:
+            self._broken_off = True  # it has answered, whole; response.upload says what left
+
+    # --- the end
+
+    def _end(self, end: End) -> None:
+        self._over = True
+        if self._response is not None:
+            self._response.trailers = end.trailers
+        self._settle()
+        self._connection.release(
+            reusable=self._parser.reusable and self.upload.complete and self._stream.quiet and self._wants_more
+        )
+
+    @property
+    def _wants_more(self) -> bool:
+        return self._request.headers.get("Connection", "").lower() != "close"
+
+    def _settle(self) -> None:
+        """Fix the account of a body that left in one write; a sender keeps its own."""
+        total = self.upload.total
+        if self._sender is None and total is not None:
+            self.upload.sent = max(0, total - self._stream.unsent)
+            self.upload.complete = self.upload.sent == total
+
+    async def aclose(self) -> None:
+        """Give up what is left of the answer."""
+        await self._abandon()
+
+    async def _abandon(self) -> None:
+        if self._over:
+            return
+        self._over = True
+        self._settle()
+        self._stream.abort()
+        try:
+            await self._stop_sending()
+        finally:
+            self._connection.release(reusable=False)
+
+    def _explain(self, error: RequestException) -> None:
+        attach(error, self._request)
+        if error.sent is None and self._request.body is not None:
+            error.sent = self.upload.sent

@@ -1,0 +1,357 @@
+"""The pool: which connection a request gets, and who waits.
+
+The decisions are synchronous and made in one place (:meth:`Pool._serve`): whoever gives a connection or a
+slot back runs it, and a waiter is handed what it needs through its future. A cancellation can therefore only
+fall between decisions, never into one. Waiting is first come, first served among the routes that have room;
+nobody is passed over because of another route's limit, and every step costs the same however many wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from collections import deque
+from dataclasses import dataclass, field
+
+from .._rules.route import Route
+from ..exceptions import PoolTimeout, SessionClosed
+from .dial import Dial
+from .http1 import Connection
+from .stream import Stream
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many connections a session keeps.
+
+    Args:
+        max_connections: open at a time, idle ones included; None for no limit.
+        max_per_host: open at a time to one origin; None for no limit.
+        max_idle: kept open while nobody uses them; None for no limit.
+        idle_expiry: seconds that an idle connection is kept; None for no limit.
+
+    Raises:
+        ValueError: a limit is below what makes sense.
+    """
+
+    max_connections: int | None = 100
+    max_per_host: int | None = None
+    max_idle: int | None = 100
+    idle_expiry: float | None = 15.0
+
+    def __post_init__(self) -> None:
+        for name, least in (("max_connections", 1), ("max_per_host", 1), ("max_idle", 0), ("idle_expiry", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name}={value!r}: at least {least}, or None for no limit")
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    """A request that waits for its turn: for a connection, or for leave (None) to make one."""
+
+    number: int
+    grant: asyncio.Future[Connection | None]
+
+
+@dataclass(slots=True, eq=False)
+class _Lane:
+    """What there is of one route."""
+
+    route: Route
+    open: int = 0
+    idle: deque[Connection] = field(default_factory=deque)
+    waiters: deque[_Waiter] = field(default_factory=deque)
+    queued: bool = False
+
+    def drop_gone(self) -> None:
+        """Forget the waiters in front that were cancelled or ran out of time."""
+        while self.waiters and self.waiters[0].grant.done():
+            self.waiters.popleft()
+
+
+class Pool:
+    """Connections by route, within limits."""
+
+    def __init__(self, dial: Dial, limits: Limits) -> None:
+        self._dial = dial
+        self._limits = limits
+        self._lanes: dict[Route, _Lane] = {}
+        self._open = 0
+        self._idle: dict[Connection, _Lane] = {}  # oldest first
+        self._busy: dict[Connection, _Lane] = {}
+        # A heap of lanes that could be served, by the number of their first waiter; at most one entry a lane,
+        # which may be out of date and is put right when it comes up.
+        self._queue: list[tuple[int, _Lane]] = []
+        self._numbers = itertools.count()
+        self._waiting = 0
+        self._closing: set[asyncio.Task[None]] = set()
+        self._expiry: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<Pool [{self._open} open, {len(self._idle)} idle, {self._waiting} waiting]>"
+
+    @property
+    def open(self) -> int:
+        """Connections that are open, or being made."""
+        return self._open
+
+    @property
+    def idle(self) -> int:
+        """Connections that are open and unused."""
+        return len(self._idle)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a connection."""
+        return self._waiting
+
+    # --- getting a connection
+
+    async def acquire(self, route: Route, pool_limit: float | None, connect_limit: float | None) -> Connection:
+        """A connection to use now: an idle one, or a new one, after waiting where the limits demand it.
+
+        Raises:
+            PoolTimeout: none became free in time.
+            ConnectionError: a new one could not be made.
+        """
+        if self._closed:
+            raise SessionClosed("the session is closed")
+        lane = self._lane(route)
+        lane.drop_gone()
+        if not lane.waiters:
+            connection = self._take_idle(lane)
+            if connection is not None:
+                return connection
+            if self._may_open(lane) or self._evict_for(lane):
+                self._count_open(lane, 1)
+                return await self._connect(lane, connect_limit)
+        granted = await self._wait(lane, pool_limit)
+        return granted if granted is not None else await self._connect(lane, connect_limit)
+
+    def _take_idle(self, lane: _Lane) -> Connection | None:
+        """The most recently used connection that is still good."""
+        while lane.idle:
+            connection = lane.idle.pop()
+            del self._idle[connection]
+            connection.stream.watch_idle(None)
+            self._busy[connection] = lane
+            if connection.stream.untouched:
+                return connection
+            self._discard(connection)  # the server closed it meanwhile, or sent what nobody asked for
+        return None
+
+    def _may_open(self, lane: _Lane) -> bool:
+        limits = self._limits
+        return (limits.max_connections is None or self._open < limits.max_connections) and self._has_room(lane)
+
+    def _has_room(self, lane: _Lane) -> bool:
+        return self._limits.max_per_host is None or lane.open < self._limits.max_per_host
+
+    def _evict_for(self, lane: _Lane) -> bool:
+        """Close another route's oldest idle connection, if that makes room."""
+        if not self._idle or not self._has_room(lane):
+            return False
+        self._retire(next(iter(self._idle)))
+        return True
+
+    async def _connect(self, lane: _Lane, limit: float | None) -> Connection:
+        """Make a connection in a slot that is counted already."""
+        try:
+            stream = await self._dial(lane.route, limit)
+        except BaseException:
+            self._count_open(lane, -1)
+            self._serve()
+            raise
+        return self._adopt(stream, lane)
+
+    def _adopt(self, stream: Stream, lane: _Lane) -> Connection:
+        connection = Connection(stream, self._released)
+        self._busy[connection] = lane
+        if self._closed:
+            self._discard(connection)
+            raise SessionClosed("the session was closed while the connection was made")
+        return connection
+
+    async def _wait(self, lane: _Lane, limit: float | None) -> Connection | None:
+        loop = asyncio.get_running_loop()
+        waiter = _Waiter(next(self._numbers), loop.create_future())
+        lane.waiters.append(waiter)
+        self._enqueue(lane)
+        timer = None if limit is None else loop.call_later(limit, _expire, waiter.grant, limit)
+        self._waiting += 1
+        try:
+            return await waiter.grant
+        except BaseException:
+            self._give_back(waiter, lane)
+            raise
+        finally:
+            self._waiting -= 1
+            if timer is not None:
+                timer.cancel()
+
+    def _give_back(self, waiter: _Waiter, lane: _Lane) -> None:
+        """What was granted to a request that was cancelled before it could take it."""
+        lane.drop_gone()
+        if waiter.grant.cancelled() or waiter.grant.exception() is not None:
+            self._forget_if_unused(lane)
+            return
+        connection = waiter.grant.result()
+        if connection is not None:
+            self._released(connection, True)
+        else:
+            self._count_open(lane, -1)
+            self._serve()
+
+    # --- giving it back
+
+    def _released(self, connection: Connection, reusable: bool) -> None:
+        if not reusable or self._closed:
+            self._discard(connection)
+        else:
+            self._rest(connection)
+        self._serve()
+
+    def _rest(self, connection: Connection) -> None:
+        """Hand it to the lane's next waiter, or keep it idle."""
+        lane = self._busy[connection]
+        lane.drop_gone()
+        if lane.waiters and self._is_next(lane) and connection.stream.untouched:
+            self._grant(lane, connection)
+            return
+        del self._busy[connection]
+        lane.idle.append(connection)
+        self._idle[connection] = lane
+        self._enqueue(lane)
+        loop = asyncio.get_running_loop()
+        connection.idle_since = loop.time()
+        connection.stream.watch_idle(lambda: self._disturbed(connection))
+        self._trim(loop)
+
+    def _is_next(self, lane: _Lane) -> bool:
+        """Whether no other lane's waiter has waited longer for this connection's slot."""
+        oldest = self._oldest()
+        return oldest is None or oldest is lane or oldest.waiters[0].number > lane.waiters[0].number
+
+    def _trim(self, loop: asyncio.AbstractEventLoop) -> None:
+        limits = self._limits
+        while limits.max_idle is not None and len(self._idle) > limits.max_idle:
+            self._retire(next(iter(self._idle)))
+        if self._idle and limits.idle_expiry is not None and self._expiry is None:
+            self._expiry = loop.call_later(limits.idle_expiry, self._expire_idle)
+
+    def _expire_idle(self) -> None:
+        """Close what has been idle for too long, and look again when the next one is due."""
+        self._expiry = None
+        loop = asyncio.get_running_loop()
+        expiry = self._limits.idle_expiry
+        assert expiry is not None
+        while self._idle:
+            oldest = next(iter(self._idle))
+            due = oldest.idle_since + expiry
+            if due > loop.time():
+                self._expiry = loop.call_at(due, self._expire_idle)
+                return
+            self._retire(oldest)
+
+    def _disturbed(self, connection: Connection) -> None:
+        """An idle connection was closed by the server, or got bytes that nobody asked for."""
+        if connection in self._idle:
+            self._retire(connection)
+            self._serve()
+
+    def _retire(self, connection: Connection) -> None:
+        """Close an idle connection."""
+        lane = self._idle.pop(connection)
+        lane.idle.remove(connection)
+        connection.stream.watch_idle(None)
+        self._busy[connection] = lane
+        self._discard(connection)
+
+    def _discard(self, connection: Connection) -> None:
+        lane = self._busy.pop(connection)
+        self._count_open(lane, -1)
+        closing = asyncio.ensure_future(connection.stream.aclose())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+    # --- deciding
+
+    def _serve(self) -> None:
+        """Let waiters go ahead, oldest first, as far as the limits allow."""
+        while (lane := self._oldest()) is not None:
+            idle = self._take_idle(lane)
+            if idle is None:
+                if not (self._may_open(lane) or self._evict_for(lane)):
+                    return
+                self._count_open(lane, 1)
+            self._grant(lane, idle)
+
+    def _oldest(self) -> _Lane | None:
+        """The lane whose first waiter has waited longest among those that could be served."""
+        while self._queue:
+            number, lane = self._queue[0]
+            lane.drop_gone()
+            if lane.waiters and lane.waiters[0].number == number and self._can_serve(lane):
+                return lane
+            heapq.heappop(self._queue)
+            lane.queued = False
+            self._enqueue(lane)
+        return None
+
+    def _enqueue(self, lane: _Lane) -> None:
+        """Put a lane in line. One that is at its own limit is left out until that changes, and costs nobody time."""
+        if lane.waiters and not lane.queued and self._can_serve(lane):
+            lane.queued = True
+            heapq.heappush(self._queue, (lane.waiters[0].number, lane))
+
+    def _can_serve(self, lane: _Lane) -> bool:
+        return bool(lane.idle) or self._has_room(lane)
+
+    def _grant(self, lane: _Lane, connection: Connection | None) -> None:
+        lane.waiters.popleft().grant.set_result(connection)
+
+    def _lane(self, route: Route) -> _Lane:
+        lane = self._lanes.get(route)
+        if lane is None:
+            lane = self._lanes[route] = _Lane(route)
+        return lane
+
+    def _count_open(self, lane: _Lane, change: int) -> None:
+        self._open += change
+        lane.open += change
+        if change < 0:
+            self._enqueue(lane)
+            self._forget_if_unused(lane)
+
+    def _forget_if_unused(self, lane: _Lane) -> None:
+        lane.drop_gone()
+        if not lane.open and not lane.waiters and self._lanes.get(lane.route) is lane:
+            del self._lanes[lane.route]
+
+    async def aclose(self) -> None:
+        """Close every connection, those in use too, and wait until they are closed."""
+        self._closed = True
+        if self._expiry is not None:
+            self._expiry.cancel()
+        for lane in list(self._lanes.values()):
+            for waiter in lane.waiters:
+                if not waiter.grant.done():
+                    waiter.grant.set_exception(SessionClosed("the session was closed while the request waited"))
+        for connection in list(self._idle):
+            self._retire(connection)
+        busy = list(self._busy)
+        for connection in busy:
+            connection.stream.fail(SessionClosed("the session was closed in the middle of the exchange"))
+            connection.stream.abort()
+        for connection in busy:
+            await connection.stream.aclose()
+        while self._closing:
+            await asyncio.wait(self._closing)
+
+
+def _expire(grant: asyncio.Future[Connection | None], limit: float) -> None:
+    if not grant.done():
+        grant.set_exception(PoolTimeout(f"no connection became free within {limit:g} seconds"))

@@ -1,0 +1,472 @@
+"""Bytes on a socket: asyncio's streams over a protocol of our own.
+
+The stock StreamReader and StreamReaderProtocol lose answers and are slow at receiving, so both have a child
+here:
+
+- ``connection_lost`` of the stock protocol marks the reader as failed before its buffer is read, and a failed
+  send makes the transport close the socket with the server's answer still in the kernel. Ours takes what the
+  kernel still has, and then only says that the stream has ended.
+- The stock reader copies all it gets into one bytearray, and its transport allocates 256 KiB for every read.
+  Ours receives into one buffer for the whole loop, and hands each piece on as it came (1.7 times the requests).
+
+TLS is a filter between socket and reader (:class:`aioreq._wire.tls.TLS`), for the same reason: it can still
+read the records that arrived before the connection broke.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+import ssl
+import sys
+import weakref
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from .._wire.tls import TLS
+from ..exceptions import ConnectionError, ReadTimeout, SSLError, WriteTimeout
+from .deadline import Deadline
+
+_RECEIVE_SIZE = 256 * 1024
+# How much may wait in the reader before the socket is left alone (and the server's window fills).
+_HIGH_WATER = 1024 * 1024
+# A write stall is looked for this many times in the time allowed.
+_STALL_CHECKS = 4
+
+_buffers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = weakref.WeakKeyDictionary()
+
+
+def _receive_buffer(loop: asyncio.AbstractEventLoop) -> memoryview:
+    """The loop's one receive buffer: it is emptied before the loop turns to another socket.
+
+    Not so on Windows, where a read is under way all the time and owns its buffer.
+    """
+    if sys.platform == "win32":
+        return memoryview(bytearray(64 * 1024))
+    view = _buffers.get(loop)
+    if view is None:
+        view = _buffers[loop] = memoryview(bytearray(_RECEIVE_SIZE))
+    return view
+
+
+class ChunkReader(asyncio.StreamReader):
+    """A StreamReader that keeps the received pieces as they came."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(limit=_HIGH_WATER, loop=loop)
+        self._running_loop = loop
+        self._pieces: deque[bytes] = deque()
+        self._held = 0
+        self._ended = False
+        self._failure: BaseException | None = None
+        self._arrival: asyncio.Future[None] | None = None
+        self._source: asyncio.ReadTransport | None = None
+        self._resting = False
+
+    def set_transport(self, transport: asyncio.BaseTransport) -> None:
+        """The transport to pause when too much waits here."""
+        assert isinstance(transport, asyncio.ReadTransport)
+        self._source = transport
+
+    def feed_data(self, data: bytes) -> None:  # type: ignore[override]
+        """Take a received piece."""
+        self._pieces.append(data)
+        self._held += len(data)
+        self._wake()
+        if self._held > _HIGH_WATER and not self._resting and self._source is not None:
+            self._resting = True
+            self._source.pause_reading()
+
+    def feed_eof(self) -> None:
+        """Note that nothing more will come."""
+        self._ended = True
+        self._wake()
+
+    def fail(self, error: BaseException) -> None:
+        """Make the next read raise ``error``, once the pieces that are here have been read."""
+        if self._failure is None:
+            self._failure = error
+            self._wake()
+
+    def at_eof(self) -> bool:
+        """Whether everything was read and nothing more will come."""
+        return self._ended and not self._pieces
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing has arrived that nobody has read: no piece, no end."""
+        return not self._pieces and not self._ended
+
+    @property
+    def waited_for(self) -> bool:
+        """Whether somebody waits for a piece."""
+        return self._arrival is not None
+
+    async def read(self, n: int = -1) -> bytes:  # noqa: ARG002 - asyncio's signature
+        """The next piece as it came, or ``b""`` at the end; ``n`` is not used: pieces are never cut."""
+        while not self._pieces:
+            if self._failure is not None:
+                raise self._failure
+            if self._ended:
+                return b""
+            self._arrival = self._running_loop.create_future()
+            try:
+                await self._arrival
+            finally:
+                self._arrival = None
+        return self.take()
+
+    def take(self) -> bytes:
+        """The next piece, which must be there."""
+        piece = self._pieces.popleft()
+        self._held -= len(piece)
+        if self._resting and self._held <= _HIGH_WATER // 2 and self._source is not None:
+            self._resting = False
+            if not self._source.is_closing():
+                self._source.resume_reading()
+        return piece
+
+    @property
+    def pieces(self) -> int:
+        """How many pieces can be taken without waiting."""
+        return len(self._pieces)
+
+    def _wake(self) -> None:
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
+
+
+class StreamProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
+    """Feeds a ChunkReader, and tells the truth about how the connection ended.
+
+    Attributes:
+        deliver: what received bytes are given to: the reader, or the TLS filter before it.
+        lost: why the connection is gone, if it broke.
+        disturbed: called when bytes or the end arrive while nobody waits (an idle connection), or None.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.reader = ChunkReader(loop)
+        super().__init__(self.reader, loop=loop)
+        self._view = _receive_buffer(loop)
+        self._connection: asyncio.Transport | None = None
+        self.deliver: Callable[[bytes], None] = self.reader.feed_data
+        self.lost: Exception | None = None
+        self.disturbed: Callable[[], None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the loop."""
+        assert isinstance(transport, asyncio.Transport)
+        self._connection = transport
+        super().connection_made(transport)
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
+        """Called by the loop before it reads."""
+        return self._view
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Called by the loop when it has read."""
+        self.deliver(bytes(self._view[:nbytes]))
+        if self.disturbed is not None:
+            self.disturbed()
+
+    def eof_received(self) -> bool:
+        """Called by the loop when the server will send no more; the socket stays open for writing."""
+        self.reader.feed_eof()
+        if self.disturbed is not None:
+            self.disturbed()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the loop when the connection is gone, but the socket not yet closed."""
+        if exc is not None:
+            self.lost = exc
+            for piece in _left_in_kernel(self._connection):
+                self.deliver(piece)
+        self.reader.feed_eof()
+        super().connection_lost(None)
+        if self.disturbed is not None:
+            self.disturbed()
+
+
+def _left_in_kernel(transport: asyncio.Transport | None) -> list[bytes]:
+    """What had arrived before the connection broke, and was not read yet."""
+    pieces: list[bytes] = []
+    known = transport.get_extra_info("socket") if transport is not None else None
+    try:
+        duplicate: socket.socket = known.dup()
+    except (OSError, AttributeError):  # closed already, or no socket at all
+        return pieces
+    with duplicate:
+        duplicate.setblocking(False)
+        try:
+            while piece := duplicate.recv(_RECEIVE_SIZE):
+                pieces.append(piece)
+        except OSError:
+            pass  # nothing more is there (BlockingIOError), or the error that broke the connection
+    return pieces
+
+
+class Stream:
+    """A connected socket: write, drain, receive; with time limits that measure silence.
+
+    Attributes:
+        sending: whether a body is on its way out, so that the server's silence does not count yet.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, protocol: StreamProtocol) -> None:
+        self._loop = loop
+        self._transport = transport
+        self._protocol = protocol
+        self._reader = protocol.reader
+        self._writer = asyncio.StreamWriter(transport, protocol, protocol.reader, loop)
+        self._layers: list[TLS] = []  # the one next to the socket first; a second one is TLS through a proxy's TLS
+        self._read_limit: float | None = None
+        self._read_deadline = Deadline(loop, self._read_expired)
+        self._write_limit: float | None = None
+        self._write_deadline = Deadline(loop, self._write_checked)
+        self._write_strikes = 0
+        self._write_left = 0
+        self.sending = False
+        # drain() then waits until the kernel has taken everything, which is what progress counts.
+        transport.set_write_buffer_limits(high=0)
+
+    # --- state
+
+    @property
+    def untouched(self) -> bool:
+        """Whether it is open and nothing has come that nobody asked for, in our hands or in the kernel's."""
+        if not self._reader.untouched or self._transport.is_closing():
+            return False
+        return not _is_readable(self.fileno())
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing waits in our hands, coming or going."""
+        return self._reader.untouched and not self.unsent and not self._transport.is_closing()
+
+    @property
+    def unsent(self) -> int:
+        """Bytes written that the kernel has not taken (records, where there is TLS)."""
+        return self._transport.get_write_buffer_size()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether what is written goes to the socket as it is."""
+        return not self._layers
+
+    @property
+    def lost(self) -> Exception | None:
+        """Why the connection broke, or None."""
+        return self._protocol.lost
+
+    @property
+    def tls(self) -> ssl.SSLObject | None:
+        """The TLS session, for looking at certificate, cipher and version."""
+        return self._layers[-1].object if self._layers else None
+
+    @property
+    def ended_cleanly(self) -> bool:
+        """Whether the end was the server's decision: no reset, and with TLS its close_notify."""
+        return self.lost is None and (not self._layers or self._layers[-1].ended)
+
+    def fileno(self) -> int:
+        """The socket's descriptor."""
+        number: int = self._transport.get_extra_info("socket").fileno()
+        return number
+
+    def extra(self, name: str) -> Any:
+        """What the transport knows: ``peername``, ``sockname``, ``socket``."""
+        return self._transport.get_extra_info(name)
+
+    def watch_idle(self, disturbed: Callable[[], None] | None) -> None:
+        """Have ``disturbed`` called when anything happens on the connection; None ends that."""
+        self._protocol.disturbed = disturbed
+
+    # --- out
+
+    def limit(self, read: float | None, write: float | None) -> None:
+        """The longest silences allowed from here on, in seconds; None for no limit."""
+        self._read_limit = read
+        self._write_limit = write
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Send, or keep what the kernel does not take at once; :meth:`drain` waits for it."""
+        self._write_below(data, len(self._layers))
+        if self._write_limit is not None and self.unsent:
+            self._watch_writing(self._write_limit)
+
+    async def drain(self) -> None:
+        """Wait until the kernel has taken all that was written.
+
+        Raises:
+            ConnectionError: the connection is gone.
+        """
+        try:
+            await self._writer.drain()
+        except OSError as error:
+            raise self.broken(error) from error
+        if self.lost is not None:
+            raise self.broken(self.lost)
+
+    def broken(self, error: Exception) -> ConnectionError:
+        """What broke the connection, as an error of ours."""
+        if isinstance(error, ConnectionError):
+            return error
+        text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return ConnectionError(f"the connection broke: {text}")
+
+    def _watch_writing(self, limit: float) -> None:
+        self._write_left = self.unsent
+        self._write_strikes = 0
+        self._write_deadline.set(limit / _STALL_CHECKS)
+
+    def _write_checked(self) -> None:
+        limit, unsent = self._write_limit, self.unsent
+        if limit is None or not unsent:
+            return
+        moved = unsent != self._write_left
+        self._write_left = unsent
+        self._write_strikes = 0 if moved else self._write_strikes + 1
+        if self._write_strikes >= _STALL_CHECKS:
+            self._reader.fail(write_timeout(limit))
+        else:
+            self._write_deadline.set(limit / _STALL_CHECKS)
+
+    # --- in
+
+    async def receive(self) -> bytes:
+        """The next bytes, or ``b""`` at the end.
+
+        Raises:
+            ReadTimeout: nothing came for as long as is allowed.
+            RequestException: whatever :meth:`fail` was called with.
+        """
+        if self._reader.pieces:
+            return self._reader.take()
+        if self._read_limit is None:
+            return await self._reader.read()
+        self._read_deadline.set(self._read_limit)
+        try:
+            return await self._reader.read()
+        finally:
+            self._read_deadline.clear()
+
+    def sent_all(self) -> None:
+        """The body is out: from now on the server's silence counts."""
+        self.sending = False
+        if self._read_limit is not None and self._reader.waited_for:
+            self._read_deadline.set(self._read_limit)
+
+    def fail(self, error: BaseException) -> None:
+        """Make whoever waits in :meth:`receive` get ``error``."""
+        self._reader.fail(error)
+
+    def _read_expired(self) -> None:
+        assert self._read_limit is not None
+        if self.sending or self.unsent:  # the server can't be expected to talk; the write limit watches this
+            self._read_deadline.set(self._read_limit)
+            return
+        self._reader.fail(ReadTimeout(f"the server was silent for {self._read_limit:g} seconds"))
+
+    # --- TLS
+
+    async def start_tls(self, context: ssl.SSLContext, server_hostname: str) -> None:
+        """Put TLS between us and what is there now: the socket, or TLS to a proxy.
+
+        Raises:
+            SSLError: the handshake failed, or the server closed the connection in it.
+        """
+        layer = TLS(context, server_hostname)
+        try:
+            self.write(layer.handshake())
+            while not layer.ready:
+                records = await self._reader.read()
+                if not records:
+                    raise SSLError("the server closed the connection during the TLS handshake")
+                early, to_send = layer.receive_handshake(records)
+                if to_send:
+                    self.write(to_send)
+        except SSLError:
+            self._send_alert(layer)
+            raise
+        unread = [self._reader.take() for _ in range(self._reader.pieces)]
+        self._layers.append(layer)
+        self._protocol.deliver = self._take_records
+        for piece in early:
+            self._reader.feed_data(piece)
+        for records in unread:
+            self._pass_up(records, len(self._layers) - 1)
+
+    def _send_alert(self, layer: TLS) -> None:
+        """Tell the other side why the handshake failed, if it still listens."""
+        alert = layer.pending()
+        if alert and not self._transport.is_closing():
+            self.write(alert)
+
+    def _take_records(self, records: bytes) -> None:
+        """What the socket gave, on its way through TLS to the reader."""
+        self._pass_up(records, 0)
+
+    def _pass_up(self, data: bytes, level: int) -> None:
+        """Decrypt with the layers from ``level`` up. What comes out before an error counts."""
+        if level == len(self._layers):
+            self._reader.feed_data(data)
+            return
+        layer = self._layers[level]
+        try:
+            pieces = layer.decrypt(data)
+        except SSLError as error:
+            self._reader.fail(error)
+            return
+        for piece in pieces:
+            self._pass_up(piece, level + 1)
+        to_send = layer.pending()  # an answer to a KeyUpdate (RFC 8446, section 4.6.3)
+        if to_send and not self._transport.is_closing():
+            self._write_below(to_send, level)
+        if layer.ended:
+            self._reader.feed_eof()
+
+    def _write_below(self, data: bytes | memoryview, level: int) -> None:
+        """Encrypt with the layers under ``level``, and hand it to the socket."""
+        for layer in reversed(self._layers[:level]):
+            data = layer.encrypt(data)
+        self._writer.write(data)
+
+    # --- the end
+
+    def abort(self) -> None:
+        """Close at once; what is not sent is dropped."""
+        self._read_deadline.close()
+        self._write_deadline.close()
+        self._transport.abort()
+
+    async def aclose(self) -> None:
+        """Say goodbye, close, and wait until the socket is closed."""
+        self._read_deadline.close()
+        self._write_deadline.close()
+        if not self._transport.is_closing():
+            for level in reversed(range(len(self._layers))):
+                goodbye = self._layers[level].close()
+                if goodbye:
+                    self._write_below(goodbye, level)
+            if self.unsent:
+                self._transport.abort()
+            else:
+                self._writer.close()
+        await self._writer.wait_closed()
+
+
+def write_timeout(limit: float) -> WriteTimeout:
+    """The error for a kernel that takes nothing."""
+    return WriteTimeout(f"the server took no byte of the upload for {limit:g} seconds")
+
+
+def _is_readable(fd: int) -> bool:
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        return bool(poll.poll(0))
+    return bool(select.select([fd], [], [], 0)[0])

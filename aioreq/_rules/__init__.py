@@ -1,0 +1,1 @@
+"""What to say next: policy without sockets. Nothing here knows how bytes travel."""

@@ -1,0 +1,285 @@
+"""Who we are: schemes of authentication as exchanges of letters.
+
+An auth object's ``flow(request)`` is a generator: it yields the request with its credentials on, is sent the
+answer, and may yield the request again. It never touches a socket, so it is tested with ``next`` and ``send``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+from base64 import b64encode
+from collections.abc import Callable, Generator
+from typing import Any
+from urllib.parse import urlsplit
+
+from .._message import PreparedRequest, Response
+from .._url import Target, parse_url
+from ..exceptions import AuthenticationError, InvalidHeader
+
+Flow = Generator[PreparedRequest, Response, None]
+
+
+class Auth:
+    """The base of all schemes; one of your own overrides :meth:`flow`."""
+
+    def flow(self, request: PreparedRequest) -> Flow:
+        """Yield the request with credentials; an answer comes back as the value of ``yield``."""
+        yield request
+
+
+class BasicAuth(Auth):
+    """User and password in the clear: use it over https only (RFC 7617, UTF-8)."""
+
+    def __init__(self, username: str, password: str) -> None:
+        if ":" in username:
+            raise AuthenticationError("a user name in Basic authentication can't contain a colon (RFC 7617, section 2)")
+        self.username = username
+        self.password = password
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.username!r}, '[secret]')"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, BasicAuth):
+            return NotImplemented
+        return (self.username, self.password) == (other.username, other.password)
+
+    def __hash__(self) -> int:
+        return hash((self.username, self.password))
+
+    def flow(self, request: PreparedRequest) -> Flow:
+        """See :meth:`Auth.flow`."""
+        credentials = f"{self.username}:{self.password}".encode()
+        request.headers["Authorization"] = "Basic " + b64encode(credentials).decode("ascii")
+        yield request
+
+
+AuthObject = BasicAuth
+
+
+class BearerAuth(Auth):
+    """A token (RFC 6750)."""
+
+    def __init__(self, token: str) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9\-._~+/]+=*", token):
+            raise InvalidHeader("a bearer token has letters, digits and -._~+/ only (RFC 6750, section 2.1)")
+        self.token = token
+
+    def __repr__(self) -> str:
+        return "BearerAuth('[secret]')"
+
+    def flow(self, request: PreparedRequest) -> Flow:
+        """See :meth:`Auth.flow`."""
+        request.headers["Authorization"] = f"Bearer {self.token}"
+        yield request
+
+
+class FunctionAuth(Auth):
+    """A function of the request, as requests has it: it changes the request, or returns another."""
+
+    def __init__(self, function: Callable[[PreparedRequest], Any]) -> None:
+        self._function = function
+
+    def flow(self, request: PreparedRequest) -> Flow:
+        """See :meth:`Auth.flow`."""
+        returned = self._function(request)
+        yield returned if isinstance(returned, PreparedRequest) else request
+
+
+class NetrcAuth(Auth):
+    """User and password out of a netrc file, by host.
+
+    Args:
+        file: its path; ``$NETRC`` or ``~/.netrc`` by default.
+    """
+
+    def __init__(self, file: str | os.PathLike[str] | None = None) -> None:
+        self._file = os.fspath(file) if file is not None else os.environ.get("NETRC")
+
+    def flow(self, request: PreparedRequest) -> Flow:
+        """See :meth:`Auth.flow`."""
+        found = self._find(request.target.origin[1])
+        if found is None:
+            yield request
+        else:
+            yield from found.flow(request)
+
+    def _find(self, host: str) -> BasicAuth | None:
+        import netrc
+
+        try:
+            entry = netrc.netrc(self._file).authenticators(host)
+        except FileNotFoundError:
+            if self._file is not None:
+                raise AuthenticationError(f"there is no netrc file at {self._file!r}") from None
+            return None
+        except (netrc.NetrcParseError, OSError) as error:
+            raise AuthenticationError(f"the netrc file can't be read: {error}") from error
+        return BasicAuth(entry[0], entry[2] or "") if entry else None
+
+
+_HASHES: dict[str, Callable[[bytes], Any]] = {
+    "MD5": lambda data: hashlib.md5(data, usedforsecurity=False),
+    "SHA": lambda data: hashlib.sha1(data, usedforsecurity=False),
+    "SHA-256": hashlib.sha256,
+    "SHA-512-256": lambda data: hashlib.new("sha512_256", data),
+}
+_CHALLENGE_FIELD = re.compile(r'([\w-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+
+
+class DigestAuth(Auth):
+    """A proof of the password that does not show it (RFC 7616): MD5, SHA-256, SHA-512-256, each also -sess; qop auth.
+
+    The server's nonce is kept and counted, so that only the first request is challenged.
+    """
+
+    def __init__(self, username: str, password: str) -> None:
+        self.username = username
+        self.password = password
+        self._challenge: dict[str, str] | None = None
+        self._count = 0
+
+    def __repr__(self) -> str:
+        return f"DigestAuth({self.username!r}, '[secret]')"
+
+    def flow(self, request: PreparedRequest) -> Flow:
+        """See :meth:`Auth.flow`."""
+        if self._challenge is not None:
+            self._authorize(request)
+        response = yield request
+        challenge = digest_challenge(response)
+        tried = self._challenge is not None
+        if response.status_code != 401 or challenge is None or (tried and challenge.get("stale", "").lower() != "true"
+                                                                and challenge.get("nonce") == self._nonce):  # fmt: skip
+            return
+        self._challenge = challenge
+        self._count = 0
+        self._authorize(request)
+        yield request
+
+    @property
+    def _nonce(self) -> str | None:
+        return self._challenge.get("nonce") if self._challenge else None
+
+    def _authorize(self, request: PreparedRequest) -> None:
+        assert self._challenge is not None
+        self._count += 1
+        request.headers["Authorization"] = digest_answer(
+            self._challenge, self.username, self.password, request.method, request.target.path, self._count,
+            secrets.token_hex(8),
+        )  # fmt: skip
+
+
+def digest_challenge(response: Response) -> dict[str, str] | None:
+    """The strongest Digest challenge that can be answered, its fields by name, or None."""
+    best: dict[str, str] | None = None
+    strength = list(_HASHES)
+    for header in response.headers.getall("WWW-Authenticate", ()):
+        for part in re.split(r"(?i)(?:^|,\s*)digest\s+", header)[1:]:
+            fields = {
+                name.lower(): re.sub(r"\\(.)", r"\1", quoted) if quoted or not token else token
+                for name, quoted, token in _CHALLENGE_FIELD.findall(part)
+            }
+            name = fields.get("algorithm", "MD5").upper().removesuffix("-SESS")
+            offers_auth = "qop" not in fields or "auth" in [option.strip() for option in fields["qop"].split(",")]
+            if "nonce" not in fields or name not in strength or not offers_auth:
+                continue
+            rank = strength.index(name)
+            if best is None or rank > strength.index(best.get("algorithm", "MD5").upper().removesuffix("-SESS")):
+                best = fields
+    return best
+
+
+def digest_answer(
+    challenge: dict[str, str], username: str, password: str, method: str, uri: str, count: int, cnonce: str
+) -> str:
+    """The Authorization header that answers a challenge (RFC 7616, section 3.4)."""
+    algorithm = challenge.get("algorithm", "MD5")
+    make = _HASHES[algorithm.upper().removesuffix("-SESS")]
+
+    def digest(text: str) -> str:
+        return str(make(text.encode()).hexdigest())
+
+    realm, nonce = challenge.get("realm", ""), challenge["nonce"]
+    secret = digest(f"{username}:{realm}:{password}")
+    if algorithm.upper().endswith("-SESS"):
+        secret = digest(f"{secret}:{nonce}:{cnonce}")
+    action = digest(f"{method}:{uri}")
+    counted = f"{count:08x}"
+    with_qop = "qop" in challenge
+    proof = f"{nonce}:{counted}:{cnonce}:auth" if with_qop else nonce
+    fields = [
+        f'username="{_quoted(username)}"',
+        f'realm="{_quoted(realm)}"',
+        f'nonce="{_quoted(nonce)}"',
+        f'uri="{uri}"',
+        f'response="{digest(f"{secret}:{proof}:{action}")}"',
+    ]
+    if "algorithm" in challenge:
+        fields.append(f"algorithm={algorithm}")
+    if "opaque" in challenge:
+        fields.append(f'opaque="{_quoted(challenge["opaque"])}"')
+    if with_qop:
+        fields += ["qop=auth", f"nc={counted}", f'cnonce="{cnonce}"']
+    return "Digest " + ", ".join(fields)
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
+_autoauth: list[tuple[Target, Auth]] = []
+
+
+def add_autoauth(url: str, auth: Any) -> None:
+    """Use ``auth`` for every request under ``url`` that has no auth of its own.
+
+    Scheme, host and port must be the same, and the path must begin with the URL's path, whole segments compared;
+    the longest match wins. (requests 0.2.1 compared substrings, which sent passwords to hosts whose URL merely
+    contained the other.)
+
+    Raises:
+        InvalidURL: the URL has no scheme or host.
+        TypeError: ``auth`` is no auth.
+    """
+    target = parse_url(url)
+    made = as_auth(auth)
+    if made is None:
+        raise TypeError("add_autoauth needs an auth object or (user, password)")
+    _autoauth[:] = [(known, kept) for known, kept in _autoauth if known.url != target.url]
+    _autoauth.append((target, made))
+
+
+def autoauth_for(target: Target) -> Auth | None:
+    """What was registered for this URL, or None."""
+    if not _autoauth:
+        return None
+    path = urlsplit(target.path).path
+    matching = [
+        (len(known.path), auth)
+        for known, auth in _autoauth
+        if known.origin == target.origin and _is_under(path, urlsplit(known.path).path)
+    ]
+    return max(matching, key=lambda match: match[0])[1] if matching else None
+
+
+def _is_under(path: str, prefix: str) -> bool:
+    return path == prefix or path.startswith(prefix if prefix.endswith("/") else prefix + "/")
+
+
+def as_auth(auth: Any) -> Auth | None:
+    """The auth object for what callers pass: one, ``(user, password)``, or a function of the request.
+
+    Raises:
+        TypeError: it is none of these.
+    """
+    if auth is None or isinstance(auth, Auth):
+        return auth
+    if isinstance(auth, tuple) and len(auth) == 2:
+        return BasicAuth(*auth)
+    if callable(auth):
+        return FunctionAuth(auth)
+    raise TypeError(f"auth is (user, password), an auth object or a function, not {type(auth).__name__}")

@@ -1,0 +1,170 @@
+"""A call as a conversation: which request comes next, given the answer to the last.
+
+``conversation(request, rules)`` is a generator. It yields a request and is sent the answer (or thrown the error),
+yields a Pause to have time pass, and returns the final answer. It has no socket and no clock, so every policy can
+be tested with ``next`` and ``send``:
+
+    redirects        the outermost: a new request for each hop
+      credentials    an exchange of letters with the auth object
+        attempts     the same request again, after a pause, as the Retry allows
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+
+from .._message import PreparedRequest, Response
+from .._url import Origin
+from ..exceptions import RequestException, TooManyRedirects
+from .auth import Auth, BasicAuth, autoauth_for
+from .cookies import Cookies, cookie_header, cookies_of
+from .redirect import redirected
+from .retry import Retry
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Let ``seconds`` pass before the conversation goes on."""
+
+    seconds: float
+
+
+@dataclass(slots=True)
+class Rules:
+    """What a conversation goes by.
+
+    Attributes:
+        auth: the call's or the session's credentials, for the call's own origin only; or None.
+        cookies: the session's.
+        call_cookies: this call's, for its own origin only.
+        allow_redirects: whether redirects are followed.
+        max_redirects: how many.
+        retry: the policy, or None.
+    """
+
+    auth: Auth | None = None
+    cookies: Cookies = field(default_factory=Cookies)
+    call_cookies: dict[str, str] = field(default_factory=dict)
+    allow_redirects: bool = True
+    max_redirects: int = 30
+    retry: Retry | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Home:
+    """Where the call was made to: the caller's secrets are for this origin only."""
+
+    origin: Origin
+    has_cookie_header: bool  # the caller's own, which is left as it is
+
+
+Step = Generator[PreparedRequest | Pause, Response, Response]
+
+
+def conversation(request: PreparedRequest, rules: Rules) -> Step:
+    """The whole of it; returns the final answer with its ``history``.
+
+    Raises:
+        TooManyRedirects: there were more than ``max_redirects``.
+        UnrewindableBodyError: the body must go out again, and can't.
+        RequestException: what an exchange raised, when nothing more is to be tried.
+    """
+    history: list[Response] = []
+    home = _Home(request.target.origin, "Cookie" in request.headers)
+    hops = 0
+    while True:
+        response = yield from _authenticated(request, rules, home, history)
+        following = redirected(response.request, response) if rules.allow_redirects else None
+        if following is None:
+            response.history = history
+            return response
+        hops += 1
+        if hops > rules.max_redirects:
+            raise TooManyRedirects(
+                f"more than {rules.max_redirects} redirects, the last to {following.url}",
+                request=response.request,
+                response=response,
+            )
+        response.history = list(history)
+        history.append(response)
+        request = following
+
+
+def _authenticated(request: PreparedRequest, rules: Rules, home: _Home, history: list[Response]) -> Step:
+    auth = _auth_for(request, rules, home)
+    if auth is None:
+        return (yield from _attempts(request, rules, home))
+    flow = auth.flow(request)
+    letter = next(flow)
+    while True:
+        # A copy goes out: what response.request shows must stay as it was sent.
+        response = yield from _attempts(letter.copy(), rules, home)
+        try:
+            letter = flow.send(response)
+        except StopIteration:
+            return response
+        if letter.body is not None:
+            letter.body.require_fresh()
+        history.append(response)
+
+
+def _auth_for(request: PreparedRequest, rules: Rules, home: _Home) -> Auth | None:
+    """The caller's credentials at home; elsewhere only what was meant for that place."""
+    if request.target.origin == home.origin:
+        if rules.auth is not None:
+            return rules.auth
+        if "Authorization" in request.headers:
+            return None
+    if request.target.credentials is not None:
+        return BasicAuth(*request.target.credentials)
+    return autoauth_for(request.target)
+
+
+def _attempts(request: PreparedRequest, rules: Rules, home: _Home) -> Step:
+    attempt = 1
+    while True:
+        _put_cookies(request, rules, home)
+        try:
+            response = yield request
+        except RequestException as error:
+            delay = rules.retry.after_error(request, error, attempt) if rules.retry else None
+            if delay is None:
+                raise
+        else:
+            _keep_cookies(response, rules)
+            if response.status_code == 417 and "Expect" in request.headers:
+                request = _without_expect(request)
+                continue
+            delay = rules.retry.after_answer(request, response, attempt) if rules.retry else None
+            if delay is None:
+                return response
+        attempt += 1
+        yield Pause(delay)
+
+
+def _put_cookies(request: PreparedRequest, rules: Rules, home: _Home) -> None:
+    at_home = request.target.origin == home.origin
+    if (not rules.cookies and not rules.call_cookies) or (at_home and home.has_cookie_header):
+        return
+    found = rules.cookies.header_for(request, at_home=at_home)
+    if at_home:
+        found.update(rules.call_cookies)
+    request.headers.popall("Cookie", None)
+    if found:
+        request.headers["Cookie"] = cookie_header(found)
+
+
+def _keep_cookies(response: Response, rules: Rules) -> None:
+    if "Set-Cookie" in response.headers:
+        rules.cookies.keep(response)
+        response.cookies = cookies_of(response)
+
+
+def _without_expect(request: PreparedRequest) -> PreparedRequest:
+    """The server can't meet the expectation: ask again without it (RFC 9110, section 15.5.18)."""
+    if request.body is not None:
+        request.body.require_fresh()
+    again = request.copy()
+    again.headers.popall("Expect", None)
+    return again

@@ -1,0 +1,175 @@
+"""From what the caller said to what goes on the wire: URL, headers and body put together and checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from .._body import Body, Segment, bytes_body, form_body, json_body
+from .._headers import Headers, checked_header, header_pairs
+from .._message import PreparedRequest, Request
+from .._source import describe
+from .._url import Target, parse_url, with_params
+from ..exceptions import InvalidBody, InvalidHeader, URLRequired
+from ..multipart._encode import MultipartBody
+from ..multipart._param import MultipartParam
+
+_EXPECTS_BODY = frozenset(("POST", "PUT", "PATCH"))
+_BOUNDARY = re.compile(r"""boundary\s*=\s*"?([^\s"';,]+)""", re.IGNORECASE)
+
+
+class Defaults:
+    """What a session adds to each of its requests.
+
+    Args:
+        headers: a mapping or pairs; None as a value removes the default of that name.
+        params: added to every URL's query.
+        base_url: what relative URLs are appended to.
+    """
+
+    def __init__(self, own: Headers, headers: Any, params: Any, base_url: str | None) -> None:
+        self.headers = merged(own, headers)
+        self.params = params
+        if base_url is not None:
+            parse_url(base_url)
+        self.base_url = base_url
+
+
+def merged(base: Headers, headers: Any) -> Headers:
+    """``base`` with ``headers`` put over it; None as a value removes a name.
+
+    Raises:
+        InvalidHeader: one of them may not go on the wire.
+    """
+    result = Headers(base)
+    replaced: set[str] = set()
+    for name, value in header_pairs(headers):
+        if value is None:
+            result.popall(name, None)
+            continue
+        for single in value if isinstance(value, (list, tuple)) else (value,):
+            name, text = checked_header(name, single)
+            if name.lower() in replaced:
+                result.add(name, text)
+            else:
+                replaced.add(name.lower())
+                result[name] = text
+    return result
+
+
+def prepare(request: Request, defaults: Defaults, *, expect_continue: bool | None = None) -> PreparedRequest:
+    """Everything decided but credentials and cookies.
+
+    Raises:
+        URLRequired, InvalidURL, InvalidHeader, InvalidBody, FileUnreadable: before anything is sent.
+    """
+    target = _target(request, defaults)
+    headers = Headers((("Host", target.host),))
+    headers.extend(merged(defaults.headers, request.headers) if request.headers else defaults.headers)
+    _settle_host(headers)
+    body = _body(request, headers)
+    _describe_body(request.method, headers, body)
+    wanted = expect_continue if expect_continue is not None else body is not None and not body.replayable
+    if wanted and body is not None and body.length != 0:
+        headers["Expect"] = "100-continue"
+    return PreparedRequest(request.method, target, headers, body)
+
+
+def _target(request: Request, defaults: Defaults) -> Target:
+    if request.url is None:
+        raise URLRequired("a request needs a URL")
+    url = str(request.url)
+    if defaults.base_url is not None and "://" not in url:
+        url = f"{defaults.base_url.rstrip('/')}/{url.lstrip('/')}"
+    for params in (defaults.params, request.params):
+        if params:
+            url = with_params(url, params)
+    return parse_url(url)
+
+
+def _settle_host(headers: Headers) -> None:
+    """A Host header of the caller's own replaces ours."""
+    hosts = headers.getall("Host")
+    if len(hosts) > 1:
+        headers["Host"] = hosts[-1]
+
+
+def _body(request: Request, headers: Headers) -> Body | None:
+    if request.json is not None and (request.data or request.files):
+        raise InvalidBody("json= can't go along with data= or files=: a request has one body")
+    if request.files:
+        return _form_with_files(request, headers)
+    if request.json is not None:
+        return json_body(request.json)
+    data = request.data
+    if isinstance(data, Body):
+        return _chunked_if_asked(data, headers)
+    if data is None or (isinstance(data, (str, bytes, Mapping, list, tuple)) and not data):
+        return None
+    if isinstance(data, Mapping) or _is_pairs(data):
+        return form_body(data)
+    if isinstance(data, (list, tuple)) and all(isinstance(item, (bytes, bytearray, memoryview)) for item in data):
+        return bytes_body(b"".join(data))
+    return _chunked_if_asked(Body((_raw_segment(data, headers),)), headers)
+
+
+def _form_with_files(request: Request, headers: Headers) -> Body:
+    data = request.data or ()
+    if isinstance(data, (str, bytes)) or not (isinstance(data, Mapping) or hasattr(data, "__iter__")):
+        raise InvalidBody("data= beside files= holds fields: pass a mapping or pairs, not a string")
+    params = MultipartParam.from_params(data) + MultipartParam.from_files(request.files)
+    content_type = headers.get("Content-Type")
+    if content_type is None:
+        return MultipartBody(params)
+    boundary = _BOUNDARY.search(content_type)
+    if boundary is None:
+        raise InvalidHeader(
+            "the header Content-Type is set beside files=, but names no boundary: leave it out, and it is made"
+        )
+    return MultipartBody(params, boundary[1])
+
+
+def _is_pairs(data: Any) -> bool:
+    return isinstance(data, (list, tuple)) and all(isinstance(item, (list, tuple)) and len(item) == 2 for item in data)
+
+
+def _raw_segment(data: Any, headers: Headers) -> Segment:
+    chunked = "Transfer-Encoding" in headers
+    return describe(data, None if chunked else _declared_length(headers), chunked=chunked)
+
+
+def _declared_length(headers: Headers) -> int | None:
+    declared = headers.get("Content-Length")
+    if declared is None:
+        return None
+    if not (declared.isascii() and declared.isdigit()):
+        raise InvalidHeader(f"the header Content-Length is {declared!r}, not a number of bytes")
+    return int(declared)
+
+
+def _chunked_if_asked(body: Body, headers: Headers) -> Body:
+    if "Transfer-Encoding" in headers:
+        return body.without_length()
+    return body
+
+
+def _describe_body(method: str, headers: Headers, body: Body | None) -> None:
+    """The headers that tell the server how long the body is and of which kind."""
+    coding = headers.get("Transfer-Encoding")
+    declared = _declared_length(headers)
+    if coding is not None:
+        if coding.lower() != "chunked" or body is None or declared is not None:
+            raise InvalidHeader(
+                "the header Transfer-Encoding can only be 'chunked', on a request with a body and no Content-Length"
+            )
+        if body.length is not None:
+            raise InvalidHeader("a form has a length: leave the header Transfer-Encoding out")
+    else:
+        length = 0 if body is None else body.length
+        if declared is not None and declared != length:
+            raise InvalidHeader(f"the header Content-Length says {declared}, but the body has {length} bytes")
+        if body is not None or method in _EXPECTS_BODY:
+            headers["Content-Length"] = str(length)
+    if body is not None and body.content_type is not None and "Content-Type" not in headers:
+        headers["Content-Type"] = body.content_type

@@ -1,0 +1,85 @@
+"""Where a redirect leads, and what of the request goes along (RFC 9110, section 15.4)."""
+
+from __future__ import annotations
+
+from .._headers import Headers
+from .._message import PreparedRequest, Response
+from .._url import Target
+from ..exceptions import RequestException
+
+_STATUSES = frozenset((301, 302, 303, 307, 308))
+# What describes a body goes when the body goes.
+_BODY_FIELDS = (
+    "Content-Length",
+    "Content-Type",
+    "Content-Encoding",
+    "Content-Language",
+    "Content-Location",
+    "Content-MD5",
+    "Content-Disposition",
+    "Digest",
+    "Content-Digest",
+    "Transfer-Encoding",
+    "Expect",
+)
+# What proves who we are is for the origin it was given for.
+SECRET_FIELDS = ("Authorization", "Cookie", "Proxy-Authorization")
+
+
+def redirected(request: PreparedRequest, response: Response) -> PreparedRequest | None:
+    """The next request that a redirect asks for, or None when the answer is not one.
+
+    301 and 302 turn POST into GET, 303 everything but HEAD; 307 and 308 keep method and body.
+
+    Raises:
+        InvalidURL: the Location leads nowhere.
+        RequestException: it leads from https to http, and the request carries credentials.
+        UnrewindableBodyError: the body must go along, but can't be read again.
+    """
+    location = response.headers.get("Location")
+    if response.status_code not in _STATUSES or location is None:
+        return None
+    target = request.target.join(_decoded(location))
+    following = request.copy()
+    following.target = target
+    following.headers["Host"] = target.host
+    _change_method(following, response.status_code)
+    if target.origin != request.target.origin:
+        _refuse_downgrade(request, target, response)
+        _drop(following.headers, SECRET_FIELDS)
+    if following.body is not None:
+        following.body.require_fresh()
+    return following
+
+
+def _decoded(location: str) -> str:
+    """Servers write UTF-8 there, which came in as latin-1."""
+    try:
+        return location.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        return location
+
+
+def _change_method(request: PreparedRequest, status: int) -> None:
+    becomes_get = (status == 303 and request.method != "HEAD") or (status in (301, 302) and request.method == "POST")
+    if not becomes_get:
+        return
+    request.method = "GET"
+    request.body = None
+    _drop(request.headers, _BODY_FIELDS)
+
+
+def _drop(headers: Headers, names: tuple[str, ...]) -> None:
+    for name in names:
+        headers.popall(name, None)
+
+
+def _refuse_downgrade(request: PreparedRequest, target: Target, response: Response) -> None:
+    carries_secrets = any(name in request.headers for name in SECRET_FIELDS)
+    if request.target.scheme == "https" and target.scheme == "http" and carries_secrets:
+        raise RequestException(
+            f"{request.url} redirects to {target.url}, from https to http, with credentials in the request: "
+            "follow it yourself, without them, if that is meant",
+            request=request,
+            response=response,
+        )

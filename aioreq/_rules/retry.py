@@ -1,0 +1,98 @@
+"""When to try again, and after how long."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from .._message import PreparedRequest, Response
+from ..exceptions import ConnectionError, RequestException, SSLError, Timeout
+
+# RFC 9110, section 9.2.2: doing it twice is the same as doing it once.
+IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A policy of trying again, as a value.
+
+    Args:
+        attempts: how many times a request is sent at most, the first included.
+        statuses: answers that are tried again.
+        methods: methods that are tried again; the idempotent ones by default. A request with an Idempotency-Key
+            header is tried again whatever its method.
+        backoff: seconds before the second attempt; doubled each time, and shortened by up to a half at random.
+        max_delay: seconds between attempts at most, also where the server asks for more.
+        respect_retry_after: whether a Retry-After header sets the delay (RFC 9110, section 10.2.3).
+
+    Raises:
+        ValueError: a number is negative, or there is no attempt at all.
+    """
+
+    attempts: int = 3
+    statuses: Collection[int] = frozenset((429, 502, 503, 504))
+    methods: Collection[str] = IDEMPOTENT
+    backoff: float = 0.5
+    max_delay: float = 60.0
+    respect_retry_after: bool = True
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1 or self.backoff < 0 or self.max_delay < 0:
+            raise ValueError("Retry: attempts is 1 or more, backoff and max_delay are seconds, 0 or more")
+
+    @classmethod
+    def of(cls, value: Any) -> Retry | None:
+        """The policy for what callers pass: one, a number of attempts, or None for a single attempt.
+
+        Raises:
+            TypeError: it is none of these.
+        """
+        if value is None or isinstance(value, Retry):
+            return value
+        if isinstance(value, int) and not isinstance(value, bool):
+            return cls(attempts=value)
+        raise TypeError(f"retry is a Retry, a number of attempts or None, not {type(value).__name__}")
+
+    def after_answer(self, request: PreparedRequest, response: Response, attempt: int) -> float | None:
+        """Seconds to wait before trying again, or None when this answer is the last."""
+        if response.status_code not in self.statuses or not self._may_repeat(request, attempt):
+            return None
+        asked = retry_after(response) if self.respect_retry_after else None
+        return self._delay(attempt) if asked is None else min(asked, self.max_delay)
+
+    def after_error(self, request: PreparedRequest, error: RequestException, attempt: int) -> float | None:
+        """Seconds to wait before trying again, or None when this error is the last."""
+        passing = isinstance(error, (ConnectionError, Timeout)) and not isinstance(error, SSLError)
+        if not passing or not self._may_repeat(request, attempt):
+            return None
+        return self._delay(attempt)
+
+    def _may_repeat(self, request: PreparedRequest, attempt: int) -> bool:
+        wanted = request.method in self.methods or "Idempotency-Key" in request.headers
+        return attempt < self.attempts and wanted and (request.body is None or request.body.replayable)
+
+    def _delay(self, attempt: int) -> float:
+        delay = min(self.backoff * 2.0 ** (attempt - 1), self.max_delay)
+        return delay * (1 - random.random() / 2)  # noqa: S311 - spreads clients, guards nothing
+
+
+def retry_after(response: Response) -> float | None:
+    """What a Retry-After header asks for, in seconds from now; None without one, or with one that says nothing."""
+    value = response.headers.get("Retry-After", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
+
+
+def may_send_again(request: PreparedRequest, sent: int | None) -> bool:
+    """Whether a request that a dead connection swallowed can go out on another without doing its work twice."""
+    if request.body is not None and not request.body.replayable:
+        return False
+    return request.method in IDEMPOTENT or (request.body is not None and sent == 0)

@@ -1,0 +1,379 @@
+"""The session: drives a conversation over the pool."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator
+from typing import Any, NoReturn
+
+from . import _threads, exceptions
+from ._headers import Headers
+from ._message import AnswerStream, PreparedRequest, Request, Response, attach
+from ._net.dial import Dialer
+from ._net.http1 import Terms
+from ._net.pool import Limits, Pool
+from ._net.trust import check_verify
+from ._progress import ProgressCallback
+from ._rules.auth import as_auth
+from ._rules.conversation import Pause, Rules, conversation
+from ._rules.cookies import Cookies, checked_cookie
+from ._rules.decode import ACCEPT_ENCODING, DecodedStream, decode, decoder_for
+from ._rules.prepare import Defaults, prepare
+from ._rules.retry import Retry, may_send_again
+from ._rules.route import Route
+from ._timeout import Timeout
+from ._version import __version__
+from .exceptions import RequestException, ServerDisconnected, SessionClosed
+
+_OWN_HEADERS = Headers({"User-Agent": f"aioreq/{__version__}", "Accept": "*/*", "Accept-Encoding": ACCEPT_ENCODING})
+# What is left of an answer that nobody will read (a redirect's, a challenge's) is read up to here, so that its
+# connection can be used again; beyond that a new connection is cheaper.
+_WORTH_READING = 64 * 1024
+
+_UNSET: Any = object()
+
+
+class Session:
+    """Keeps connections, cookies and defaults; use it with ``async with``.
+
+    Args:
+        headers: sent with every request: a mapping or pairs; None as a value removes a default.
+        params: added to every URL's query.
+        cookies: a mapping; see :class:`aioreq.Cookies` for where they go.
+        auth: ``(user, password)``, an auth object, or a function of the request.
+        timeout: a :class:`aioreq.Timeout`, a number of seconds, or None for no limit.
+        retry: a :class:`aioreq.Retry`, a number of attempts, or None for one attempt.
+        base_url: what relative URLs are appended to.
+        max_redirects: how many are followed in one call.
+        verify: True for the system's trust, a path to CA certificates, an SSLContext, or False for no check.
+        cert: the client's certificate: a path to a PEM file, or (certificate, key[, password]).
+        limits: a :class:`aioreq.Limits`.
+        unix_socket: the path of a Unix socket that every request goes to, whatever its URL's host.
+        local_address: (host, port) to connect from; port 0 for any.
+
+    Raises:
+        ValueError, TypeError: an argument can't mean anything.
+    """
+
+    def __init__(
+        self,
+        *,
+        headers: Any = None,
+        params: Any = None,
+        cookies: Any = None,
+        auth: Any = None,
+        timeout: Any = _UNSET,
+        retry: Any = None,
+        base_url: str | None = None,
+        max_redirects: int = 30,
+        verify: bool | str | ssl.SSLContext = True,
+        cert: Any = None,
+        limits: Limits | None = None,
+        unix_socket: str | None = None,
+        local_address: tuple[str, int] | None = None,
+    ) -> None:
+        check_verify(verify)
+        self._defaults = Defaults(_OWN_HEADERS, headers, params, base_url)
+        self.cookies = cookies if isinstance(cookies, Cookies) else Cookies(cookies)
+        self._auth = as_auth(auth)
+        self._timeout = Timeout() if timeout is _UNSET else Timeout.of(timeout)
+        self._retry = Retry.of(retry)
+        self._max_redirects = max_redirects
+        self._unix_socket = unix_socket
+        self._dialer = Dialer(verify, cert, local_address)
+        self._pool = Pool(self._dialer.dial, limits or Limits())
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<Session [{'closed' if self._closed else self._pool}]>"
+
+    @property
+    def headers(self) -> Headers:
+        """The headers sent with every request; they can be changed."""
+        return self._defaults.headers
+
+    @property
+    def pool(self) -> Pool:
+        """The connections, to look at: ``open``, ``idle``, ``waiting``."""
+        return self._pool
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
+
+    # --- life
+
+    async def __aenter__(self) -> Session:
+        self._begin()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def __enter__(self) -> NoReturn:
+        raise TypeError("a Session is asynchronous: write 'async with aioreq.Session() as session:'")
+
+    def __exit__(self, *_: object) -> None:
+        """Never reached: ``__enter__`` raises."""
+
+    def _begin(self) -> None:
+        """Belong to the running loop, from the first use on."""
+        loop = asyncio.get_running_loop()
+        if self._closed:
+            raise SessionClosed("the session is closed: make a new one")
+        if self._loop is None:
+            self._loop = loop
+            _threads.hold()
+        elif self._loop is not loop:
+            raise SessionClosed("the session belongs to another event loop: make one for each")
+
+    async def aclose(self) -> None:
+        """Close all connections, those in use too. Closing twice is fine."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._loop is None:
+            return
+        try:
+            await self._pool.aclose()
+            await self._dialer.aclose()
+        finally:
+            _threads.release()
+
+    # --- verbs
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        params: Any = None,
+        data: Any = None,
+        json: Any = None,
+        files: Any = None,
+        headers: Any = None,
+        cookies: Any = None,
+        auth: Any = None,
+        **options: Any,
+    ) -> Response:
+        """Send a request and read the whole answer.
+
+        Args:
+            method: any token.
+            url: where to; relative to the session's ``base_url`` if there is one.
+            params: see :class:`aioreq.Request`, here and below.
+            data: the body, or the fields of a form.
+            json: a body made with ``json.dumps``.
+            files: files of a form.
+            headers: put over the session's.
+            cookies: for this call only.
+            auth: for this call only.
+            **options: see :meth:`send`.
+
+        Raises:
+            ValueError: the request can't be sent as it is; nothing has left.
+            RequestException: there was no answer.
+        """
+        request = Request(
+            method, url, params=params, data=data, json=json, files=files, headers=headers, cookies=cookies, auth=auth
+        )
+        return await self.send(request, **options)
+
+    async def get(
+        self, url: str, params: Any = None, headers: Any = None, auth: Any = None, **options: Any
+    ) -> Response:
+        """GET; see :meth:`request`."""
+        return await self.request("GET", url, params=params, headers=headers, auth=auth, **options)
+
+    async def head(
+        self, url: str, params: Any = None, headers: Any = None, auth: Any = None, **options: Any
+    ) -> Response:
+        """HEAD; see :meth:`request`."""
+        return await self.request("HEAD", url, params=params, headers=headers, auth=auth, **options)
+
+    async def post(
+        self, url: str, data: Any = None, headers: Any = None, files: Any = None, auth: Any = None, **options: Any
+    ) -> Response:
+        """POST; see :meth:`request`."""
+        return await self.request("POST", url, data=data, headers=headers, files=files, auth=auth, **options)
+
+    async def put(
+        self, url: str, data: Any = None, headers: Any = None, files: Any = None, auth: Any = None, **options: Any
+    ) -> Response:
+        """PUT; see :meth:`request`."""
+        return await self.request("PUT", url, data=data, headers=headers, files=files, auth=auth, **options)
+
+    async def patch(
+        self, url: str, data: Any = None, headers: Any = None, files: Any = None, auth: Any = None, **options: Any
+    ) -> Response:
+        """PATCH; see :meth:`request`."""
+        return await self.request("PATCH", url, data=data, headers=headers, files=files, auth=auth, **options)
+
+    async def delete(
+        self, url: str, params: Any = None, headers: Any = None, auth: Any = None, **options: Any
+    ) -> Response:
+        """DELETE; see :meth:`request`."""
+        return await self.request("DELETE", url, params=params, headers=headers, auth=auth, **options)
+
+    async def options(
+        self, url: str, params: Any = None, headers: Any = None, auth: Any = None, **options: Any
+    ) -> Response:
+        """OPTIONS; see :meth:`request`."""
+        return await self.request("OPTIONS", url, params=params, headers=headers, auth=auth, **options)
+
+    @contextlib.asynccontextmanager
+    async def stream(self, method: str, url: str, **options: Any) -> AsyncIterator[Response]:
+        """``async with session.stream("GET", url) as response:``: the body is not read yet.
+
+        What is not read when the block ends is given up, and its connection closed.
+        """
+        response = await self.request(method, url, stream=True, **options)
+        try:
+            yield response
+        finally:
+            await response.aclose()
+
+    async def send(
+        self,
+        request: Request,
+        *,
+        timeout: Any = _UNSET,
+        allow_redirects: bool = True,
+        progress: ProgressCallback | None = None,
+        expect_continue: bool | None = None,
+        retry: Any = _UNSET,
+        stream: bool = False,
+    ) -> Response:
+        """Send a request; its ``response`` and ``sent`` are filled.
+
+        Args:
+            request: it can be sent any number of times, as far as its body can.
+            timeout: instead of the session's.
+            allow_redirects: whether redirects are followed.
+            progress: called with an :class:`aioreq.UploadProgress` as bytes of the body leave for the kernel; what
+                it raises ends the upload and is raised here.
+            expect_continue: whether the body waits for the server's "100 Continue", for one second at most; by
+                default only a body that can't be sent twice does.
+            retry: instead of the session's.
+            stream: leave the answer's body unread; ``read()`` or ``aclose()`` must follow.
+
+        Raises:
+            ValueError: the request can't be sent as it is; nothing has left.
+            RequestException: there was no answer.
+        """
+        self._begin()
+        limits = self._timeout if timeout is _UNSET else Timeout.of(timeout)
+        rules = Rules(
+            auth=as_auth(request.auth) or self._auth,
+            cookies=self.cookies,
+            call_cookies=_call_cookies(request.cookies),
+            allow_redirects=allow_redirects,
+            max_redirects=self._max_redirects,
+            retry=self._retry if retry is _UNSET else Retry.of(retry),
+        )
+        prepared = prepare(request, self._defaults, expect_continue=expect_continue)
+        terms = Terms(timeout=limits, progress=progress)
+        request.sent = False
+        request.response = None
+        if limits.total is None:
+            response = await self._converse(prepared, rules, terms, stream=stream)
+        else:
+            response = await self._within(limits.total, self._converse(prepared, rules, terms, stream=stream))
+        request.response = response
+        request.sent = response.ok
+        return response
+
+    async def _within(self, seconds: float, call: Any) -> Response:
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                response: Response = await call
+                return response
+        except TimeoutError as error:
+            if isinstance(error, RequestException) or not limit.expired():
+                raise
+            raise exceptions.Timeout(f"the call took longer than {seconds:g} seconds in all") from error
+
+    # --- driving
+
+    async def _converse(self, request: PreparedRequest, rules: Rules, terms: Terms, *, stream: bool) -> Response:
+        """Do what the conversation says until it is over."""
+        talk = conversation(request, rules)
+        step = next(talk)
+        while True:
+            if isinstance(step, Pause):
+                await asyncio.sleep(step.seconds)
+                step = next(talk)
+                continue
+            try:
+                response = await self._exchange(step, terms)
+            except RequestException as error:
+                step = talk.throw(error)
+                continue
+            try:
+                step = talk.send(response)
+            except StopIteration as end:
+                final: Response = end.value
+                break
+            except BaseException:
+                await response.aclose()
+                raise
+            await _dispose(response)
+        if not stream:
+            await final.read()
+        return final
+
+    async def _exchange(self, request: PreparedRequest, terms: Terms) -> Response:
+        """One request and its answer, over a connection that works."""
+        if request.body is not None:
+            request.body.require_fresh()
+        route = Route(request.target.origin, self._unix_socket)
+        while True:
+            try:
+                connection = await self._pool.acquire(route, terms.timeout.pool, terms.timeout.connect)
+            except RequestException as error:
+                attach(error, request)
+                raise
+            reused = connection.exchanges > 0
+            try:
+                response = await connection.exchange(request, terms)
+            except ServerDisconnected as error:
+                # An idle connection that the server was closing just then: the request never reached anybody.
+                if reused and may_send_again(request, error.sent):
+                    continue
+                raise
+            finally:
+                if request.body is not None:
+                    terms.attempt += 1
+            return _decoded(response)
+
+
+def _decoded(response: Response) -> Response:
+    """Take the content coding off, at once or as the body arrives."""
+    coding = response.headers.get("Content-Encoding")
+    if coding is not None:
+        response.take_off_coding(lambda content: decode(content, coding), lambda stream: _decoding(stream, coding))
+    return response
+
+
+def _decoding(stream: AnswerStream, coding: str) -> AnswerStream:
+    decoder = decoder_for(coding)
+    return stream if decoder is None else DecodedStream(stream, decoder)
+
+
+async def _dispose(response: Response) -> None:
+    """Be done with an answer that leads to another request, and have its connection back if that is cheap.
+
+    Its body is kept if it is small. What goes wrong here does not matter any more: the answer has been acted on.
+    """
+    try:
+        await response.read_up_to(_WORTH_READING)
+    except RequestException:
+        await response.aclose()
+
+
+def _call_cookies(cookies: Any) -> dict[str, str]:
+    return {name: checked_cookie(name, value) for name, value in dict(cookies or {}).items()}

@@ -1,0 +1,134 @@
+"""URLs as they are asked for: checked, quoted, and taken apart once."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from yarl import URL
+
+from ._body import encode_pairs
+from .exceptions import InvalidURL, URLRequired
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
+_HOST = re.compile(r"[a-zA-Z0-9._-]+|[0-9a-fA-F:.]+(%[A-Za-z0-9._-]+)?")
+_LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+Origin = tuple[str, str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A URL, taken apart.
+
+    Attributes:
+        url: the whole URL in its quoted form, without user info.
+        origin: (scheme, host, port), the host in the form that DNS knows (RFC 6454).
+        host: what the Host header says: the port is left out where it is the scheme's own (RFC 9110, section 7.2).
+        path: path and query as they go on the request line, ``/`` at least (RFC 9112, section 3.2.1).
+        fragment: what follows ``#``; never sent, but inherited by a redirect (RFC 9110, section 10.2.2).
+        credentials: (user, password) from the URL, or None.
+    """
+
+    url: str
+    origin: Origin
+    host: str
+    path: str
+    fragment: str
+    credentials: tuple[str, str] | None
+
+    @property
+    def scheme(self) -> str:
+        """``http`` or ``https``."""
+        return self.origin[0]
+
+    def join(self, location: str) -> Target:
+        """The target of a reference relative to this one (RFC 3986, section 5)."""
+        try:
+            joined = URL(self.url, encoded=True).join(URL(_quote(location), encoded=True))
+        except ValueError as error:
+            raise InvalidURL(f"{location!r} is not a valid redirect target: {error}") from error
+        target = parse_url(str(joined))
+        if not target.fragment and self.fragment:
+            return parse_url(f"{target.url}#{self.fragment}")
+        return target
+
+
+@lru_cache(maxsize=1024)
+def parse_url(text: str) -> Target:
+    """Check a URL and take it apart.
+
+    What is quoted already stays as it was written (a presigned URL must not change by a byte); what may not
+    stand in a URL is quoted, as requests does.
+
+    Raises:
+        URLRequired: it is empty.
+        InvalidURL: it has no scheme or host, a scheme other than http or https, or a bad port or host.
+    """
+    text = text.strip()
+    if not text:
+        raise URLRequired("a request needs a URL")
+    if _CONTROL.search(text):
+        raise InvalidURL(f"the URL {text!r} holds control characters; quote them")
+    _check_scheme(text)
+    try:
+        parts = urlsplit(text)
+        url = URL(text)
+        host, port = url.raw_host, url.port
+    except (ValueError, TypeError) as error:
+        raise InvalidURL(f"{text!r} is not a valid URL: {error}") from error
+    if not host:
+        raise InvalidURL(f"the URL {text!r} has no host")
+    if not _HOST.fullmatch(host):
+        raise InvalidURL(f"the URL {text!r} has a host with characters that no host can have")
+    if not port:
+        raise InvalidURL(f"the URL {text!r} has a port outside of 1 to 65535")
+    scheme = parts.scheme
+    bracketed = f"[{host}]" if ":" in host else host
+    authority = bracketed if port == _DEFAULT_PORTS[scheme] else f"{bracketed}:{port}"
+    path = (_quote(parts.path) or "/") + ("?" + _quote(parts.query) if parts.query else "")
+    fragment = _quote(parts.fragment)
+    return Target(
+        url=f"{scheme}://{authority}{path}" + (f"#{fragment}" if fragment else ""),
+        origin=(scheme, host, port),
+        host=authority,
+        path=path,
+        fragment=fragment,
+        credentials=None if url.user is None and url.password is None else (url.user or "", url.password or ""),
+    )
+
+
+def _check_scheme(text: str) -> None:
+    scheme, mark, _ = text.partition("://")
+    if not mark or not _SCHEME.fullmatch(scheme):
+        raise InvalidURL(f"the URL {text!r} has no scheme; did you mean 'http://{text.lstrip('/')}'?")
+    if scheme.lower() not in _DEFAULT_PORTS:
+        raise InvalidURL(f"the URL {text!r} has the scheme {scheme!r}; only http and https can be requested")
+
+
+def _quote(part: str) -> str:
+    """Quote what may not stand in a URL, and a per cent sign that quotes nothing (RFC 3986, section 2)."""
+    return quote(_LONE_PERCENT.sub("%25", part), safe="!#$%&'()*+,/:;=?@[]~")
+
+
+def with_params(url: str, params: Any) -> str:
+    """The URL with ``params`` added to its query.
+
+    Args:
+        url: where they are added; its own query and fragment stay.
+        params: a mapping or pairs (None values are left out, lists repeat the name), or a query as text or bytes.
+    """
+    if isinstance(params, bytes):
+        params = params.decode("ascii")
+    query = params if isinstance(params, str) else encode_pairs(params)
+    if not query:
+        return url
+    base, mark, fragment = url.partition("#")
+    separator = "&" if "?" in base else "?"
+    return f"{base}{separator}{query}{mark}{fragment}"

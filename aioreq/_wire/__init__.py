@@ -1,0 +1,1 @@
+"""How to say it: bytes to events and back. Nothing here knows a socket, a loop or a policy."""

@@ -1,0 +1,117 @@
+"""TLS as bytes: cleartext in, records out, and back.
+
+aioreq drives the TLS state machine itself, in memory, instead of letting the transport do it. What the
+server said just before it reset the connection then lies in our hands as records, and can still be read:
+asyncio's own TLS transport throws it away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+
+from ..exceptions import SSLError
+
+_READ_SIZE = 256 * 1024
+
+
+class TLS:
+    """One side of a TLS connection.
+
+    Attributes:
+        ready: whether the handshake is done.
+        ended: whether the other side has said that it will send no more (close_notify, RFC 8446, section 6.1).
+    """
+
+    def __init__(self, context: ssl.SSLContext, server_hostname: str | None, *, server_side: bool = False) -> None:
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._object = context.wrap_bio(
+            self._incoming, self._outgoing, server_side=server_side, server_hostname=server_hostname
+        )
+        self.ready = False
+        self.ended = False
+
+    @property
+    def object(self) -> ssl.SSLObject:
+        """The handshake's outcome: certificate, cipher, version."""
+        return self._object
+
+    def handshake(self) -> bytes:
+        """Go on with the handshake; the records to send.
+
+        Raises:
+            SSLError: it failed; :meth:`pending` has the alert that tells the other side.
+        """
+        try:
+            self._object.do_handshake()
+        except ssl.SSLWantReadError:
+            pass
+        except (ssl.SSLError, ssl.CertificateError) as error:
+            raise SSLError(_explain(error)) from error
+        else:
+            self.ready = True
+        return self._outgoing.read()
+
+    def pending(self) -> bytes:
+        """Records to send that no other call has returned."""
+        return self._outgoing.read()
+
+    def encrypt(self, data: bytes | memoryview) -> bytes:
+        """The records for cleartext."""
+        try:
+            self._object.write(data)
+        except ssl.SSLError as error:
+            raise SSLError(_explain(error)) from error
+        return self._outgoing.read()
+
+    def decrypt(self, records: bytes) -> list[bytes]:
+        """The cleartext in received records, those before a broken one included; ``[]`` if none is whole yet.
+
+        Raises:
+            SSLError: the first record that is left is broken.
+        """
+        self._incoming.write(records)
+        return self._read_all()
+
+    def receive_handshake(self, records: bytes) -> tuple[list[bytes], bytes]:
+        """Take records in while the handshake goes on: (early cleartext, records to send)."""
+        self._incoming.write(records)
+        to_send = self.handshake()
+        return (self._read_all() if self.ready and self._incoming.pending else []), to_send
+
+    def _read_all(self) -> list[bytes]:
+        chunks: list[bytes] = []
+        # An SSLWantReadError costs more than a small read: ask only while there is something to ask for.
+        while self._incoming.pending or self._object.pending():
+            try:
+                chunk = self._object.read(_READ_SIZE)
+            except ssl.SSLWantReadError:
+                break
+            except ssl.SSLZeroReturnError:
+                self.ended = True
+                break
+            except ssl.SSLError as error:
+                if chunks:
+                    break  # what came before it counts; the error comes again with the next records
+                raise SSLError(_explain(error)) from error
+            if not chunk:
+                self.ended = True
+                break
+            chunks.append(chunk)
+        return chunks
+
+    def close(self) -> bytes:
+        """The close_notify that says we send no more, or nothing before the handshake is done."""
+        if not self.ready:
+            return b""
+        with contextlib.suppress(ssl.SSLError):  # the other side's close_notify need not be waited for
+            self._object.unwrap()
+        return self._outgoing.read()
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the server's certificate is not trusted: {error.verify_message or error.reason}"
+    reason = getattr(error, "reason", None) or str(error)
+    return f"TLS failed: {reason}"
