@@ -102,4 +102,4 @@ async def _send(request: Request) -> Response:
     return await (await shared_session()).send(request)
 
 
-Request._sender = staticmethod(_send)  # type: ignore[assignment]  # noqa: SLF001 - a request can't know the session's room
+Request._sender = staticmethod(_send)  # noqa: SLF001 - a request can't know the session's room

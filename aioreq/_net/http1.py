@@ -271,7 +271,8 @@ class Exchange:
 
     @property
     def _wants_more(self) -> bool:
-        return self._request.headers.get("Connection", "").lower() != "close"
+        connection: str = self._request.headers.get("Connection", "")
+        return connection.lower() != "close"
 
     def _settle(self) -> None:
         """Fix the account of a body that left in one write; a sender keeps its own."""

@@ -195,9 +195,11 @@ def _left_in_kernel(transport: asyncio.Transport | None) -> list[bytes]:
     """What had arrived before the connection broke, and was not read yet."""
     pieces: list[bytes] = []
     known = transport.get_extra_info("socket") if transport is not None else None
+    if known is None:
+        return pieces
     try:
         duplicate: socket.socket = known.dup()
-    except (OSError, AttributeError):  # closed already, or no socket at all
+    except OSError:  # closed already
         return pieces
     with duplicate:
         duplicate.setblocking(False)

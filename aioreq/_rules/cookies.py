@@ -104,12 +104,12 @@ def checked_cookie(name: Any, value: Any) -> str:
     Raises:
         InvalidHeader: the name is no token, or the value holds a control character or a semicolon.
     """
-    value = str(value)
+    text = str(value)
     if not isinstance(name, str) or not is_token(name):
         raise InvalidHeader(f"{name!r} can't be the name of a cookie: a name is a token (RFC 6265, section 4.1.1)")
-    if _BAD_VALUE.search(value):
+    if _BAD_VALUE.search(text):
         raise InvalidHeader(f"the cookie {name} holds a control character or a semicolon, which would end it")
-    return value
+    return text
 
 
 def cookie_header(cookies: Mapping[str, str]) -> str:

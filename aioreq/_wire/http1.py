@@ -14,6 +14,7 @@ take it for its own answer.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import httptools
@@ -92,7 +93,7 @@ class AnswerParser:
 
     def __init__(self, method: str) -> None:
         self._method = method
-        self._feed = self._feed_head
+        self._feed: Callable[[bytes, list[Event]], bytes] = self._feed_head
         self._held = bytearray()
         self._left = 0
         self._interim = 0
