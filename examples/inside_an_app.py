@@ -1,0 +1,36 @@
+"""An upload inside an async app: what comes in is passed on as it arrives, nothing is kept.
+
+python examples/inside_an_app.py URL, then: curl -T FILE http://127.0.0.1:8080/name
+"""
+
+import contextlib
+import sys
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+import aioreq
+
+
+def create_app(upstream):
+    @contextlib.asynccontextmanager
+    async def lifespan(app):
+        async with aioreq.Session() as app.state.session:  # one session for the life of the app
+            yield
+
+    async def relay(request):
+        length = request.headers.get("content-length")
+        if length is None:
+            return JSONResponse({"error": "send a Content-Length"}, 411)
+        response = await request.app.state.session.put(
+            upstream, data=request.stream(), headers={"Content-Length": length}
+        )
+        return JSONResponse(response.json(), response.status_code)
+
+    return Starlette(routes=[Route("/{name:path}", relay, methods=["PUT"])], lifespan=lifespan)
+
+
+if __name__ == "__main__":
+    uvicorn.run(create_app(sys.argv[1]), port=8080)

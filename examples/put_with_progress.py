@@ -1,0 +1,20 @@
+"""PUT a big file and watch it go: python examples/put_with_progress.py URL FILE"""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import aioreq
+
+
+def show(progress):
+    print(f"{progress.sent:>15,} of {progress.total:,} bytes ({progress.sent / progress.total:.0%})", flush=True)
+
+
+async def main(url, file):
+    response = await aioreq.put(url, data=Path(file), progress=show)
+    print(response.status_code, response.upload)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
