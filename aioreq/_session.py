@@ -19,7 +19,7 @@ from ._progress import ProgressCallback
 from ._rules.auth import as_auth
 from ._rules.conversation import Pause, Rules, conversation
 from ._rules.cookies import Cookies, checked_cookie
-from ._rules.decode import ACCEPT_ENCODING, DecodedStream, decode, decoder_for
+from ._rules.decode import DecodedStream, accept_encoding, decode, unfolding
 from ._rules.prepare import Defaults, prepare
 from ._rules.retry import Retry, may_send_again
 from ._rules.route import Route
@@ -27,7 +27,6 @@ from ._timeout import Timeout
 from ._version import __version__
 from .exceptions import RequestException, ServerDisconnected, SessionClosed
 
-_OWN_HEADERS = Headers({"User-Agent": f"aioreq/{__version__}", "Accept": "*/*", "Accept-Encoding": ACCEPT_ENCODING})
 # What is left of an answer that nobody will read (a redirect's, a challenge's) is read up to here, so that its
 # connection can be used again; beyond that a new connection is cheaper.
 _WORTH_READING = 64 * 1024
@@ -75,7 +74,7 @@ class Session:
         local_address: tuple[str, int] | None = None,
     ) -> None:
         check_verify(verify)
-        self._defaults = Defaults(_OWN_HEADERS, headers, params, base_url)
+        self._defaults = Defaults(_own_headers(), headers, params, base_url)
         self.cookies = cookies if isinstance(cookies, Cookies) else Cookies(cookies)
         self._auth = as_auth(auth)
         self._timeout = Timeout() if timeout is _UNSET else Timeout.of(timeout)
@@ -351,6 +350,10 @@ class Session:
             return _decoded(response)
 
 
+def _own_headers() -> Headers:
+    return Headers({"User-Agent": f"aioreq/{__version__}", "Accept": "*/*", "Accept-Encoding": accept_encoding()})
+
+
 def _decoded(response: Response) -> Response:
     """Take the content coding off, at once or as the body arrives."""
     coding = response.headers.get("Content-Encoding")
@@ -360,8 +363,8 @@ def _decoded(response: Response) -> Response:
 
 
 def _decoding(stream: AnswerStream, coding: str) -> AnswerStream:
-    decoder = decoder_for(coding)
-    return stream if decoder is None else DecodedStream(stream, decoder)
+    steps = unfolding(coding)
+    return stream if steps is None else DecodedStream(stream, steps)
 
 
 async def _dispose(response: Response) -> None:

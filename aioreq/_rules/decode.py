@@ -1,28 +1,37 @@
-"""Content codings taken off an answer (RFC 9110, section 8.4.1), with a limit on what they may unfold to."""
+"""Content codings taken off an answer (RFC 9110, section 8.4.1), with a limit on what they may unfold to.
+
+Decoders give their output in pieces of limited size, so that a bomb is noticed before it has gone off: a coded
+kilobyte may stand for a gigabyte, and nothing here ever holds more than a piece of that at a time.
+"""
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+import sys
 import zlib
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any, Protocol
 
 from .._message import AnswerStream
 from ..exceptions import ContentDecodingError
 
-ACCEPT_ENCODING = "gzip, deflate"
-
-# A zip bomb makes gigabytes out of kilobytes; text seldom shrinks to less than a fiftieth.
+_PIECE = 256 * 1024
+# Text seldom shrinks to less than a fiftieth; what unfolds to more than 200 times its size is a bomb. Small answers
+# are left alone: a page of blanks may well shrink further.
 _MAX_RATIO = 200
-_FREE_OF_CHECK = 32 * 1024 * 1024
+_ALWAYS_ALLOWED = 16 * 1024 * 1024
 
 
 class Decoder(Protocol):
-    """Takes coded bytes in, gives decoded ones out."""
+    """Takes one coding off."""
 
-    def feed(self, data: bytes) -> bytes:
-        """What the next coded bytes unfold to."""
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """What the next coded bytes unfold to, in pieces."""
 
-    def end(self) -> bytes:
-        """What is left when the coded bytes have ended."""
+    def end(self) -> None:
+        """Raise ContentDecodingError unless the coded bytes were whole."""
 
 
 class _Zlib:
@@ -33,76 +42,179 @@ class _Zlib:
         self._wbits = 16 + zlib.MAX_WBITS if coding == "gzip" else zlib.MAX_WBITS
         self._object = zlib.decompressobj(self._wbits)
         self._begun = False
+        self._first = b""
 
-    def feed(self, data: bytes) -> bytes:
-        try:
-            decoded = self._feed(data)
-        except zlib.error as error:
-            raise ContentDecodingError(f"the answer's {self._coding} coding is broken: {error}") from error
-        return decoded
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        if not self._begun:
+            data = self._begin(data)
+        while data:
+            try:
+                piece = self._object.decompress(data, _PIECE)
+            except zlib.error as error:
+                raise _broken(self._coding, error) from error
+            data = self._object.unconsumed_tail
+            if piece:
+                yield piece
+            if self._object.eof:
+                data = self._next_member()
 
-    def _feed(self, data: bytes) -> bytes:
-        try:
-            decoded = self._object.decompress(data)
-        except zlib.error:
-            if self._begun or self._coding != "deflate":
-                raise
-            self._object = zlib.decompressobj(-zlib.MAX_WBITS)
-            decoded = self._object.decompress(data)
+    def _begin(self, data: bytes) -> bytes:
+        """Hold the first two bytes until both are here: they tell RFC 1950 from RFC 1951."""
+        self._first += data
+        if len(self._first) < 2:
+            return b""
         self._begun = True
-        while self._object.eof and self._object.unused_data and self._coding == "gzip":
-            rest = self._object.unused_data.lstrip(b"\0")
-            self._object = zlib.decompressobj(self._wbits)  # gzip members may follow each other
-            decoded += self._object.decompress(rest)
-        return decoded
+        has_header = self._first[0] & 0x0F == 8 and int.from_bytes(self._first[:2]) % 31 == 0
+        if self._coding == "deflate" and not has_header:
+            self._object = zlib.decompressobj(-zlib.MAX_WBITS)
+        return self._first
 
-    def end(self) -> bytes:
-        if self._begun and not self._object.eof:
-            raise ContentDecodingError(f"the answer's {self._coding} coding ends too early")
-        return b""
+    def _next_member(self) -> bytes:
+        """Gzip members may follow each other; zeros behind the last one are padding."""
+        rest = self._object.unused_data.lstrip(b"\0") if self._coding == "gzip" else b""
+        if rest:
+            self._object = zlib.decompressobj(self._wbits)
+        return rest
+
+    def end(self) -> None:
+        if not self._object.eof:
+            raise _cut_short(self._coding)
 
 
-class _Limited:
-    """Several codings in a row, and the guard against bombs."""
+class _Brotli:
+    """br (RFC 7932)."""
+
+    def __init__(self, brotli: Any) -> None:
+        self._error = brotli.error
+        self._object = brotli.Decompressor()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        while True:
+            try:
+                piece = self._object.process(data, output_buffer_limit=_PIECE)
+            except self._error as error:
+                raise _broken("br", error) from error
+            if piece:
+                yield piece
+            if self._object.is_finished() or (not piece and self._object.can_accept_more_data()):
+                return
+            data = b""
+
+    def end(self) -> None:
+        if not self._object.is_finished():
+            raise _cut_short("br")
+
+
+class _Zstd:
+    """zstd (RFC 8878)."""
+
+    def __init__(self, zstd: Any) -> None:
+        self._zstd = zstd
+        self._object = zstd.ZstdDecompressor()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        while data or not self._object.needs_input:
+            if self._object.eof:
+                self._object = self._zstd.ZstdDecompressor()  # frames may follow each other
+            try:
+                piece = self._object.decompress(data, _PIECE)
+            except self._zstd.ZstdError as error:
+                raise _broken("zstd", error) from error
+            data = self._object.unused_data if self._object.eof else b""
+            if piece:
+                yield piece
+            if self._object.eof and not data:
+                return
+
+    def end(self) -> None:
+        if not self._object.eof:
+            raise _cut_short("zstd")
+
+
+def _broken(coding: str, error: Exception) -> ContentDecodingError:
+    return ContentDecodingError(f"the answer's {coding} coding is broken: {error}")
+
+
+def _cut_short(coding: str) -> ContentDecodingError:
+    return ContentDecodingError(f"the answer's {coding} coding ends too early")
+
+
+class Unfolding:
+    """Several codings taken off one after the other, with the guard against bombs."""
 
     def __init__(self, decoders: list[Decoder]) -> None:
         self._decoders = decoders
         self._coded = 0
         self._decoded = 0
 
-    def feed(self, data: bytes) -> bytes:
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """What the next coded bytes unfold to, in pieces.
+
+        Raises:
+            ContentDecodingError: the coding is broken, or unfolds to too much.
+        """
         self._coded += len(data)
-        for decoder in self._decoders:
-            data = decoder.feed(data)
-            self._check(len(data))
-        self._decoded += len(data)
-        return data
+        for piece in self._through(data, self._decoders):
+            self._decoded += len(piece)
+            if self._decoded > max(_ALWAYS_ALLOWED, self._coded * _MAX_RATIO):
+                raise ContentDecodingError(
+                    f"the answer unfolds to more than {_MAX_RATIO} times its size ({self._coded} bytes came), "
+                    "which is how an attack looks; ask for it with 'Accept-Encoding: identity'"
+                )
+            yield piece
 
-    def end(self) -> bytes:
-        rest = b""
-        for decoder in self._decoders:
-            rest = (decoder.feed(rest) if rest else b"") + decoder.end()
-        return rest
+    def _through(self, data: bytes, decoders: list[Decoder]) -> Iterator[bytes]:
+        if not decoders:
+            yield data
+            return
+        for piece in decoders[0].feed(data):
+            yield from self._through(piece, decoders[1:])
 
-    def _check(self, more: int) -> None:
-        total = self._decoded + more
-        if total > _FREE_OF_CHECK and total > self._coded * _MAX_RATIO:
-            raise ContentDecodingError(
-                f"the answer unfolds to more than {_MAX_RATIO} times its size: {self._coded} bytes became {total}"
-            )
+    def end(self) -> None:
+        """Raise ContentDecodingError unless the coded bytes were whole."""
+        if self._coded:
+            for decoder in self._decoders:
+                decoder.end()
 
 
-def decoder_for(content_encoding: str) -> _Limited | None:
-    """The decoder for a Content-Encoding header, or None when there is nothing (known) to take off."""
+_ZSTD = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
+
+
+@lru_cache(maxsize=4)
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # the package above it is missing
+        return False
+
+
+_KINDS: dict[str, Callable[[], Decoder | None]] = {
+    "gzip": lambda: _Zlib("gzip"),
+    "x-gzip": lambda: _Zlib("gzip"),
+    "deflate": lambda: _Zlib("deflate"),
+    "br": lambda: _Brotli(importlib.import_module("brotli")) if _is_installed("brotli") else None,
+    "zstd": lambda: _Zstd(importlib.import_module(_ZSTD)) if _is_installed(_ZSTD) else None,
+}
+
+
+@lru_cache(maxsize=1)
+def accept_encoding() -> str:
+    """The Accept-Encoding header: what can be taken off here (br and zstd are extras)."""
+    optional = [coding for coding, module in (("br", "brotli"), ("zstd", _ZSTD)) if _is_installed(module)]
+    return ", ".join(["gzip", "deflate", *optional])
+
+
+def unfolding(content_encoding: str) -> Unfolding | None:
+    """The decoders for a Content-Encoding header, or None when there is nothing (known) to take off."""
     decoders: list[Decoder] = []
     for coding in reversed([part.strip().lower() for part in content_encoding.split(",")]):
-        if coding in ("gzip", "x-gzip"):
-            decoders.append(_Zlib("gzip"))
-        elif coding == "deflate":
-            decoders.append(_Zlib("deflate"))
-        elif coding not in ("", "identity"):
+        if coding in ("", "identity"):
+            continue
+        decoder = _KINDS.get(coding, lambda: None)()
+        if decoder is None:
             return None  # as it came; the header says what it is
-    return _Limited(decoders) if decoders else None
+        decoders.append(decoder)
+    return Unfolding(decoders) if decoders else None
 
 
 def decode(content: bytes, content_encoding: str) -> bytes:
@@ -111,31 +223,40 @@ def decode(content: bytes, content_encoding: str) -> bytes:
     Raises:
         ContentDecodingError: they are broken, or unfold to too much.
     """
-    decoder = decoder_for(content_encoding)
-    if decoder is None or not content:
+    steps = unfolding(content_encoding)
+    if steps is None or not content:
         return content
-    return decoder.feed(content) + decoder.end()
+    decoded = b"".join(steps.feed(content))
+    steps.end()
+    return decoded
 
 
 class DecodedStream:
     """A body whose codings are taken off as it arrives."""
 
-    def __init__(self, stream: AnswerStream, decoder: _Limited) -> None:
+    def __init__(self, stream: AnswerStream, steps: Unfolding) -> None:
         self._stream = stream
-        self._decoder = decoder
-        self._ended = False
+        self._steps = steps
+        self._pieces: Iterator[bytes] = iter(())
 
     async def receive(self) -> bytes:
-        """The next decoded bytes; ``b""`` at the end."""
-        while not self._ended:
-            coded = await self._stream.receive()
-            if not coded:
-                self._ended = True
-                return self._decoder.end()
-            decoded = self._decoder.feed(coded)
-            if decoded:
-                return decoded
-        return b""
+        """The next decoded bytes; ``b""`` at the end.
+
+        Raises:
+            ContentDecodingError: the coding is broken, or unfolds to too much; the connection is closed.
+        """
+        try:
+            while True:
+                for piece in self._pieces:
+                    return piece
+                coded = await self._stream.receive()
+                if not coded:
+                    self._steps.end()
+                    return b""
+                self._pieces = self._steps.feed(coded)
+        except ContentDecodingError:
+            await self._stream.aclose()
+            raise
 
     async def aclose(self) -> None:
         """Stop."""
