@@ -5,6 +5,7 @@ response = await aioreq.post("https://example.org/upload", files={"file": pathli
 
 from . import exceptions
 from ._api import delete, get, head, options, patch, post, put, request, stream
+from ._events import AttemptEvent, ConnectionEvent, Hooks, InterimEvent
 from ._headers import Headers
 from ._message import PreparedRequest, Request, Response
 from ._net.pool import Limits
@@ -53,6 +54,7 @@ from .multipart import MultipartParam, multipart_encode
 # Timeout is the value that sets limits; the exception of that name is aioreq.exceptions.Timeout.
 
 __all__ = [
+    "AttemptEvent",
     "Auth",
     "AuthObject",
     "AuthenticationError",
@@ -62,6 +64,7 @@ __all__ = [
     "ChunkedEncodingError",
     "ConnectTimeout",
     "ConnectionError",
+    "ConnectionEvent",
     "ContentDecodingError",
     "Cookies",
     "DigestAuth",
@@ -72,6 +75,8 @@ __all__ = [
     "FileUnreadable",
     "HTTPError",
     "Headers",
+    "Hooks",
+    "InterimEvent",
     "InvalidBody",
     "InvalidHeader",
     "InvalidMethod",

@@ -187,6 +187,6 @@ def _require_regular(status: os.stat_result, name: str | None) -> None:
         raise FileIsDirectory(f"{name!r} is a directory; pass the files inside it", filename=name)
     if not stat.S_ISREG(status.st_mode):
         raise InvalidBody(
-            f"{name!r} is not a regular file (a pipe, a socket or a device), so its size is not known: "
-            "read it first, or pass an iterator together with its length"
+            f"{'the file' if name is None else repr(name)} is not a regular file (a pipe, a socket or a device), so "
+            "its size is not known: read it first, or pass an open file or an iterator together with its length"
         )

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, NoReturn
 
 from . import _threads, exceptions
+from ._events import AttemptEvent, Hooks, log_answer, log_attempt, log_failure
 from ._headers import Headers
-from ._message import AnswerStream, PreparedRequest, Request, Response, attach
+from ._message import AnswerStream, PreparedRequest, Request, Response
 from ._net.dial import Dialer
 from ._net.http1 import Terms
 from ._net.pool import Limits, Pool
+from ._net.transport import Network, Transport, describe
 from ._net.trust import check_verify
 from ._progress import ProgressCallback
 from ._rules.auth import as_auth
@@ -21,11 +23,10 @@ from ._rules.conversation import Pause, Rules, conversation
 from ._rules.cookies import Cookies, checked_cookie
 from ._rules.decode import DecodedStream, accept_encoding, decode, unfolding
 from ._rules.prepare import Defaults, prepare
-from ._rules.retry import Retry, may_send_again
-from ._rules.route import Route
+from ._rules.retry import Retry
 from ._timeout import Timeout
 from ._version import __version__
-from .exceptions import RequestException, ServerDisconnected, SessionClosed
+from .exceptions import RequestException, SessionClosed
 
 # What is left of an answer that nobody will read (a redirect's, a challenge's) is read up to here, so that its
 # connection can be used again; beyond that a new connection is cheaper.
@@ -51,6 +52,8 @@ class Session:
         limits: a :class:`aioreq.Limits`.
         unix_socket: the path of a Unix socket that every request goes to, whatever its URL's host.
         local_address: (host, port) to connect from; port 0 for any.
+        event_hooks: functions by event; see :class:`aioreq.Hooks`.
+        transport: what carries requests instead of the network; see :mod:`aioreq.testing`.
 
     Raises:
         ValueError, TypeError: an argument can't mean anything.
@@ -72,6 +75,8 @@ class Session:
         limits: Limits | None = None,
         unix_socket: str | None = None,
         local_address: tuple[str, int] | None = None,
+        event_hooks: Mapping[str, Any] | None = None,
+        transport: Transport | None = None,
     ) -> None:
         check_verify(verify)
         self._defaults = Defaults(_own_headers(), headers, params, base_url)
@@ -80,14 +85,13 @@ class Session:
         self._timeout = Timeout() if timeout is _UNSET else Timeout.of(timeout)
         self._retry = Retry.of(retry)
         self._max_redirects = max_redirects
-        self._unix_socket = unix_socket
-        self._dialer = Dialer(verify, cert, local_address)
-        self._pool = Pool(self._dialer.dial, limits or Limits())
+        self._hooks = Hooks(event_hooks)
+        self._transport = transport or Network(Dialer(verify, cert, local_address), limits or Limits(), unix_socket)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
     def __repr__(self) -> str:
-        return f"<Session [{'closed' if self._closed else self._pool}]>"
+        return f"<Session [{'closed' if self._closed else describe(self._transport)}]>"
 
     @property
     def headers(self) -> Headers:
@@ -96,8 +100,14 @@ class Session:
 
     @property
     def pool(self) -> Pool:
-        """The connections, to look at: ``open``, ``idle``, ``waiting``."""
-        return self._pool
+        """The connections, to look at: ``open``, ``idle``, ``waiting``.
+
+        Raises:
+            AttributeError: the session has a transport of another kind.
+        """
+        if not isinstance(self._transport, Network):
+            raise AttributeError("this session has no pool: its requests don't go over the network")
+        return self._transport.pool
 
     @property
     def closed(self) -> bool:
@@ -138,8 +148,7 @@ class Session:
         if self._loop is None:
             return
         try:
-            await self._pool.aclose()
-            await self._dialer.aclose()
+            await self._transport.aclose()
         finally:
             _threads.release()
 
@@ -275,7 +284,7 @@ class Session:
             retry=self._retry if retry is _UNSET else Retry.of(retry),
         )
         prepared = prepare(request, self._defaults, expect_continue=expect_continue)
-        terms = Terms(timeout=limits, progress=progress)
+        terms = Terms(timeout=limits, progress=progress, hooks=self._hooks)
         request.sent = False
         request.response = None
         if limits.total is None:
@@ -304,7 +313,7 @@ class Session:
         step = next(talk)
         while True:
             if isinstance(step, Pause):
-                await asyncio.sleep(step.seconds)
+                await self._pause(step)
                 step = next(talk)
                 continue
             try:
@@ -326,28 +335,36 @@ class Session:
         return final
 
     async def _exchange(self, request: PreparedRequest, terms: Terms) -> Response:
-        """One request and its answer, over a connection that works."""
+        """One request and its answer, decoded."""
         if request.body is not None:
             request.body.require_fresh()
-        route = Route(request.target.origin, self._unix_socket)
-        while True:
-            try:
-                connection = await self._pool.acquire(route, terms.timeout.pool, terms.timeout.connect)
-            except RequestException as error:
-                attach(error, request)
-                raise
-            reused = connection.exchanges > 0
-            try:
-                response = await connection.exchange(request, terms)
-            except ServerDisconnected as error:
-                # An idle connection that the server was closing just then: the request never reached anybody.
-                if reused and may_send_again(request, error.sent):
-                    continue
-                raise
-            finally:
-                if request.body is not None:
-                    terms.attempt += 1
-            return _decoded(response)
+        if "request" in self._hooks:
+            await self._hooks.tell("request", request)
+        try:
+            response = _decoded(await self._transport.exchange(request, terms))
+        except RequestException as error:
+            log_failure(request, error)
+            raise
+        finally:
+            if request.body is not None:
+                terms.attempt += 1
+        log_answer(request, response)
+        if "response" in self._hooks:
+            await self._tell_of(response)
+        return response
+
+    async def _tell_of(self, response: Response) -> None:
+        try:
+            await self._hooks.tell("response", response)
+        except BaseException:
+            await response.aclose()
+            raise
+
+    async def _pause(self, pause: Pause) -> None:
+        event = AttemptEvent(pause.request, pause.attempt, pause.seconds, pause.error, pause.response)
+        log_attempt(event)
+        await self._hooks.tell("attempt", event)
+        await asyncio.sleep(pause.seconds)
 
 
 def _own_headers() -> Headers:

@@ -11,6 +11,7 @@ import inspect
 import io
 import numbers
 import os
+import stat
 import sys
 import threading
 import weakref
@@ -107,15 +108,20 @@ def _describe_file(file: Any, length: int | None, *, chunked: bool) -> Segment:
         return Bytes(file.getvalue().encode("utf-8"))
     if getattr(file, "closed", False) is True:
         raise InvalidBody(f"the file {getattr(file, 'name', file)!r} is closed")
-    raw = _regular_file(file)
-    if raw is not None:
+    raw = _file_on_disk(file)
+    # A pipe or a device has no size: it is read as it comes, where the caller knows how much that is.
+    if raw is not None and (_is_regular(raw) or (length is None and not chunked)):
         return FileRegion(FileSource.from_open_file(file, raw), length)
     if inspect.iscoroutinefunction(file.read):
         return _describe_async_file(file, length, chunked=chunked)
     return _describe_sync_file(file, length, chunked=chunked)
 
 
-def _regular_file(file: Any) -> io.FileIO | None:
+def _is_regular(raw: io.FileIO) -> bool:
+    return stat.S_ISREG(os.fstat(raw.fileno()).st_mode)
+
+
+def _file_on_disk(file: Any) -> io.FileIO | None:
     """The file on disk whose bytes ``file`` passes on as they are, or None.
 
     ``fileno()`` alone would not do: a GzipFile has one too, but what it reads is not what is on disk, and

@@ -48,6 +48,11 @@ class Target:
         """``http`` or ``https``."""
         return self.origin[0]
 
+    @property
+    def place(self) -> str:
+        """The URL without its query, which may hold secrets: for logs."""
+        return f"{self.origin[0]}://{self.host}{self.path.partition('?')[0]}"
+
     def join(self, location: str) -> Target:
         """The target of a reference relative to this one (RFC 3986, section 5)."""
         try:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .._body import Body
-from .._headers import Headers
+from .._events import Hooks, InterimEvent
 from .._message import PreparedRequest, Response, attach
 from .._progress import Meter, ProgressCallback, Upload
 from .._threads import READERS
@@ -40,13 +40,13 @@ class Terms:
         timeout: the limits.
         progress: the caller's callback, or None.
         attempt: the how-many-eth time this body is sent.
-        on_interim: called with (status, headers) for each 1xx answer, or None.
+        hooks: the caller's functions.
     """
 
     timeout: Timeout = field(default_factory=Timeout)
     progress: ProgressCallback | None = None
     attempt: int = 1
-    on_interim: Callable[[int, Headers], object] | None = None
+    hooks: Hooks = field(default_factory=Hooks)
 
 
 class Connection:
@@ -204,8 +204,7 @@ class Exchange:
             assert isinstance(event, Interim)
             if event.status == 100 and self._sender is not None:
                 self._sender.go_ahead()
-            if self._terms.on_interim is not None:
-                self._terms.on_interim(event.status, event.headers)
+            self._terms.hooks.tell_now("interim", InterimEvent(self._request, event.status, event.headers))
 
     def _make_response(self, head: Head) -> Response:
         return Response(

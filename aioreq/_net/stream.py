@@ -279,7 +279,7 @@ class Stream:
         number: int = self._transport.get_extra_info("socket").fileno()
         return number
 
-    def extra(self, name: str) -> Any:
+    def about(self, name: str) -> Any:
         """What the transport knows: ``peername``, ``sockname``, ``socket``."""
         return self._transport.get_extra_info(name)
 

@@ -25,9 +25,21 @@ from .retry import Retry
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Let ``seconds`` pass before the conversation goes on."""
+    """Let time pass before the conversation goes on with another attempt.
+
+    Attributes:
+        seconds: how much.
+        request: what will be sent again.
+        attempt: the number of the attempt to come.
+        error: what ended the last attempt, or None.
+        response: the answer to the last attempt, or None.
+    """
 
     seconds: float
+    request: PreparedRequest
+    attempt: int
+    error: RequestException | None = None
+    response: Response | None = None
 
 
 @dataclass(slots=True)
@@ -131,6 +143,7 @@ def _attempts(request: PreparedRequest, rules: Rules, home: _Home) -> Step:
             delay = rules.retry.after_error(request, error, attempt) if rules.retry else None
             if delay is None:
                 raise
+            pause = Pause(delay, request, attempt + 1, error=error)
         else:
             _keep_cookies(response, rules)
             if response.status_code == 417 and "Expect" in request.headers:
@@ -139,8 +152,9 @@ def _attempts(request: PreparedRequest, rules: Rules, home: _Home) -> Step:
             delay = rules.retry.after_answer(request, response, attempt) if rules.retry else None
             if delay is None:
                 return response
+            pause = Pause(delay, request, attempt + 1, response=response)
         attempt += 1
-        yield Pause(delay)
+        yield pause
 
 
 def _put_cookies(request: PreparedRequest, rules: Rules, home: _Home) -> None:

@@ -1,0 +1,85 @@
+"""What carries a request to a server and brings its answer: the network, or something that stands in for it."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from .._events import ConnectionEvent
+from .._message import PreparedRequest, Response, attach
+from .._rules.retry import may_send_again
+from .._rules.route import Route
+from ..exceptions import RequestException, ServerDisconnected
+from .dial import Dialer
+from .http1 import Connection, Terms
+from .pool import Limits, Pool
+
+
+class Transport(Protocol):
+    """One request out, one answer in. ``aioreq.testing`` has transports without a socket."""
+
+    async def exchange(self, request: PreparedRequest, terms: Terms) -> Response:
+        """Send the request; the answer's body may still be on its way.
+
+        Raises:
+            RequestException: there was no answer.
+        """
+
+    async def aclose(self) -> None:
+        """Give everything up."""
+
+
+class Network:
+    """Connections over sockets, kept in a pool.
+
+    Attributes:
+        pool: the connections.
+    """
+
+    def __init__(self, dialer: Dialer, limits: Limits, unix_socket: str | None = None) -> None:
+        self._dialer = dialer
+        self._unix_socket = unix_socket
+        self.pool = Pool(dialer.dial, limits)
+
+    async def exchange(self, request: PreparedRequest, terms: Terms) -> Response:
+        """See :meth:`Transport.exchange`."""
+        route = Route(request.target.origin, self._unix_socket)
+        while True:
+            try:
+                connection = await self.pool.acquire(route, terms.timeout.pool, terms.timeout.connect)
+            except RequestException as error:
+                attach(error, request)
+                raise
+            reused = connection.exchanges > 0
+            if "connection" in terms.hooks:
+                await self._tell(connection, request, terms)
+            try:
+                return await connection.exchange(request, terms)
+            except ServerDisconnected as error:
+                # An idle connection that the server was closing just then: the request never reached anybody.
+                if not reused or not may_send_again(request, error.sent):
+                    raise
+
+    async def _tell(self, connection: Connection, request: PreparedRequest, terms: Terms) -> None:
+        stream = connection.stream
+        event = ConnectionEvent(
+            request,
+            reused=connection.exchanges > 0,
+            local=stream.about("sockname"),
+            remote=stream.about("peername"),
+            tls=stream.tls.version() if stream.tls is not None else None,
+        )
+        try:
+            await terms.hooks.tell("connection", event)
+        except BaseException:
+            connection.release(reusable=True)
+            raise
+
+    async def aclose(self) -> None:
+        """Close every connection, those in use too."""
+        await self.pool.aclose()
+        await self._dialer.aclose()
+
+
+def describe(transport: Any) -> str:
+    """A word on a transport for a session's repr."""
+    return repr(transport.pool) if isinstance(transport, Network) else type(transport).__name__
