@@ -207,6 +207,7 @@ class Response:
         self._elapsed = 0.0
         self._content = content
         self._stream = stream
+        self._begun = False
         self._encoding: str | None = None
 
     def __repr__(self) -> str:
@@ -241,7 +242,7 @@ class Response:
             StreamConsumedError: it was read in pieces, and not kept.
         """
         if self._content is None:
-            if self._stream is None:
+            if self._stream is None or self._begun:
                 raise StreamConsumedError("the answer was read in pieces, and is not kept", response=self)
             raise ResponseNotRead("the answer is not read yet: 'await response.read()' first", response=self)
         return self._content
@@ -360,13 +361,15 @@ class Response:
             yield bytes(held)
 
     async def _chunks(self) -> AsyncIterator[bytes]:
-        stream, self._stream = self._stream, None
-        if stream is None:
+        stream = self._stream
+        if stream is None or self._begun:
             raise StreamConsumedError("the answer was read in pieces before, and is not kept", response=self)
+        self._begun = True  # the stream stays, for aclose(): a loop left with break does not end this generator
         try:
             while chunk := await stream.receive():
                 yield chunk
         finally:
+            self._stream = None
             await stream.aclose()
 
     async def iter_lines(self) -> AsyncIterator[str]:

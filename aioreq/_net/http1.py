@@ -24,7 +24,13 @@ from .._progress import Meter, ProgressCallback, Upload
 from .._threads import READERS
 from .._timeout import Timeout
 from .._wire.http1 import AnswerParser, End, Event, Head, Interim, encode_head
-from ..exceptions import ConnectionError, RemoteProtocolError, RequestException, ServerDisconnected
+from ..exceptions import (
+    ConnectionError,
+    RemoteProtocolError,
+    RequestException,
+    ServerDisconnected,
+    StreamConsumedError,
+)
 from .send import Sender
 from .stream import Stream
 
@@ -92,6 +98,7 @@ class Exchange:
         self._sender: Sender | None = None
         self._sending: asyncio.Task[None] | None = None
         self._over = False
+        self._given_up = False
         self._broken_off = False
         self._response: Response | None = None
         self.upload = Upload(0 if request.body is None else request.body.length)
@@ -229,6 +236,8 @@ class Exchange:
 
     async def receive(self) -> bytes:
         """The answer's next bytes, undecoded; ``b""`` at its end, when the connection is given back."""
+        if self._given_up:
+            raise StreamConsumedError("the answer was given up before its end")
         if self._over:
             return b""
         try:
@@ -287,7 +296,7 @@ class Exchange:
     async def _abandon(self) -> None:
         if self._over:
             return
-        self._over = True
+        self._over = self._given_up = True
         self._settle()
         self._stream.abort()
         try:

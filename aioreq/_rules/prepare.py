@@ -105,7 +105,7 @@ def _body(request: Request, headers: Headers) -> Body | None:
     data = request.data
     if isinstance(data, Body):
         return _chunked_if_asked(data, headers)
-    if data is None or (isinstance(data, (str, bytes, Mapping, list, tuple)) and not data):
+    if data is None or (_is_empty(data) and "Transfer-Encoding" not in headers):
         return None
     if isinstance(data, Mapping) or _is_pairs(data):
         return form_body(data)
@@ -128,6 +128,10 @@ def _form_with_files(request: Request, headers: Headers) -> Body:
             "the header Content-Type is set beside files=, but names no boundary: leave it out, and it is made"
         )
     return MultipartBody(params, boundary[1])
+
+
+def _is_empty(data: Any) -> bool:
+    return isinstance(data, (str, bytes, Mapping, list, tuple)) and not data
 
 
 def _is_pairs(data: Any) -> bool:

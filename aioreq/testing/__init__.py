@@ -43,6 +43,9 @@ TLS one record at a time), so what it does not read stays where a busy server wo
 `close()` the socket: with unread bytes in the kernel that sends RST behind the answer, as it does in production,
 and to reset is to send RST always. And it reads strictly: bytes past the end of a body, ambiguous framing and
 malformed heads are listed in `server.violations`.
+
+Where no server is needed, `MockTransport` answers with a function, and `ASGITransport` calls an ASGI app in the same
+loop: `aioreq.Session(transport=...)`.
 """
 
 from aioreq.testing import faults
@@ -50,5 +53,18 @@ from aioreq.testing._exchange import ConnectionLog, Exchange, Script, script
 from aioreq.testing._request import RequestLog
 from aioreq.testing._server import FaultServer
 from aioreq.testing._signals import Notice
+from aioreq.testing._transports import ASGITransport, MockTransport, answer
 
-__all__ = ["ConnectionLog", "Exchange", "FaultServer", "Notice", "RequestLog", "Script", "faults", "script"]
+__all__ = [
+    "ASGITransport",
+    "ConnectionLog",
+    "Exchange",
+    "FaultServer",
+    "MockTransport",
+    "Notice",
+    "RequestLog",
+    "Script",
+    "answer",
+    "faults",
+    "script",
+]
