@@ -9,7 +9,7 @@ from ._events import AttemptEvent, ConnectionEvent, Hooks, InterimEvent
 from ._headers import Headers
 from ._message import PreparedRequest, Request, Response
 from ._net.pool import Limits
-from ._progress import Upload, UploadProgress
+from ._progress import DownloadProgress, Upload, UploadProgress
 from ._rules.auth import Auth, AuthObject, BasicAuth, BearerAuth, DigestAuth, NetrcAuth, add_autoauth
 from ._rules.cookies import Cookies
 from ._rules.retry import Retry
@@ -68,6 +68,7 @@ __all__ = [
     "ContentDecodingError",
     "Cookies",
     "DigestAuth",
+    "DownloadProgress",
     "FileChanged",
     "FileForbidden",
     "FileIsDirectory",

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import io
 import json
+import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+import secrets
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import timedelta
 from typing import Any, ClassVar, Protocol
 
 from ._body import Body, Bytes, Iteration, Segment
 from ._headers import Headers, is_token
-from ._progress import Upload
+from ._progress import DownloadProgress, Upload
+from ._threads import READERS
 from ._url import Target
 from .exceptions import (
+    FileUnreadable,
     HTTPError,
     InvalidBody,
     InvalidMethod,
@@ -23,6 +28,9 @@ from .exceptions import (
     ResponseNotRead,
     StreamConsumedError,
 )
+
+# A hop to a worker thread for each piece that is written: larger pieces, fewer hops.
+_SAVED_AT_ONCE = 1024 * 1024
 
 
 class PreparedRequest:
@@ -333,7 +341,7 @@ class Response:
             self._content = b"".join([chunk async for chunk in self.iter_content()])
         return self._content
 
-    async def iter_content(self, size: int | None = None) -> AsyncIterator[bytes]:
+    async def iter_content(self, size: int | None = None) -> AsyncGenerator[bytes, None]:
         """The body in pieces of ``size`` bytes (the last may be shorter), or as they come.
 
         Raises:
@@ -360,7 +368,7 @@ class Response:
         if held:
             yield bytes(held)
 
-    async def _chunks(self) -> AsyncIterator[bytes]:
+    async def _chunks(self) -> AsyncGenerator[bytes, None]:
         stream = self._stream
         if stream is None or self._begun:
             raise StreamConsumedError("the answer was read in pieces before, and is not kept", response=self)
@@ -372,7 +380,7 @@ class Response:
             self._stream = None
             await stream.aclose()
 
-    async def iter_lines(self) -> AsyncIterator[str]:
+    async def iter_lines(self) -> AsyncGenerator[str, None]:
         """The body's lines as text, without their ends (CR, LF or CR LF)."""
         decode = io.IncrementalNewlineDecoder(
             codecs.getincrementaldecoder(self.encoding)(errors="replace"), translate=True
@@ -388,6 +396,63 @@ class Response:
         if held:
             yield held
 
+    async def save(
+        self, path: str | os.PathLike[str], progress: Callable[[DownloadProgress], object] | None = None
+    ) -> int:
+        """Write the body to a file, off the event loop; the file appears whole under its name, or not at all.
+
+        Args:
+            path: where to; a file that is there is replaced.
+            progress: called with a :class:`aioreq.DownloadProgress` as pieces are written; what it raises ends the
+                download and is raised here.
+
+        Returns:
+            How many bytes were written.
+
+        Raises:
+            FileUnreadable: the file can't be written.
+            RequestException: the body did not arrive whole.
+        """
+        import aiofiles
+        import aiofiles.os
+
+        target = os.fspath(path)
+        partial = f"{target}.{secrets.token_hex(4)}.part"
+        total = self._declared_length()
+        received = 0
+        try:
+            async with (
+                aiofiles.open(partial, "xb", executor=READERS) as file,
+                contextlib.aclosing(self.iter_content(_SAVED_AT_ONCE)) as pieces,
+            ):
+                async for piece in pieces:
+                    await file.write(piece)
+                    received += len(piece)
+                    if progress is not None:
+                        progress(DownloadProgress(received, total))
+            await aiofiles.os.replace(partial, target, executor=READERS)
+        except OSError as error:
+            await self._discard(partial)
+            if isinstance(error, RequestException):
+                raise
+            raise FileUnreadable(f"can't write {target!r}: {error.strerror}", cause=error, filename=target) from error
+        except BaseException:
+            await self._discard(partial)
+            raise
+        return received
+
+    async def _discard(self, partial: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            await READERS.start(os.unlink, partial)
+        await self.aclose()
+
+    def _declared_length(self) -> int | None:
+        """Bytes of the body as it will be read, if the server says so."""
+        if "Content-Encoding" in self.headers:
+            return None
+        declared = self.headers.get("Content-Length", "")
+        return int(declared) if declared.isascii() and declared.isdigit() else None
+
     async def aclose(self) -> None:
         """Give up what is not read yet; the connection is closed if the answer is not whole."""
         stream, self._stream = self._stream, None
@@ -398,9 +463,8 @@ class Response:
         """This answer's body as a part of an upload, read as it arrives."""
         if self._content is not None:
             return Bytes(self._content)
-        if length is None and "Content-Encoding" not in self.headers:
-            declared = self.headers.get("Content-Length", "")
-            length = int(declared) if declared.isascii() and declared.isdigit() else None
+        if length is None:
+            length = self._declared_length()
         if length is None:
             raise InvalidBody("the length of this response is not known: 'await response.read()', and pass its content")
         return Iteration(self.iter_content(), length)

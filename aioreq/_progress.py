@@ -31,6 +31,19 @@ class UploadProgress:
     attempt: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class DownloadProgress:
+    """How far one download has come.
+
+    Attributes:
+        received: bytes of the decoded body so far.
+        total: bytes there will be, or None when the server does not say, or sends them coded.
+    """
+
+    received: int
+    total: int | None
+
+
 ProgressCallback = Callable[[UploadProgress], object]
 
 

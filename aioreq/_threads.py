@@ -13,32 +13,33 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
-class WorkerPool:
-    """At most ``size`` threads, made when they are needed."""
+class WorkerPool(Executor):
+    """At most ``size`` threads, made when they are needed; an executor for whoever takes one."""
 
     def __init__(self, name: str, size: int) -> None:
         self.name = name
         self.size = size
         self._executor: ThreadPoolExecutor | None = None
 
-    def _submit(self, work: Callable[..., T], *args: Any) -> Future[T]:
+    def submit(self, work: Callable[..., T], /, *args: Any, **options: Any) -> Future[T]:
+        """Run ``work`` in a thread."""
         if self._executor is None:
             self._executor = ThreadPoolExecutor(self.size, thread_name_prefix=f"aioreq-{self.name}")
-        return self._executor.submit(work, *args)
+        return self._executor.submit(work, *args, **options)
 
     def start(self, work: Callable[..., T], *args: Any) -> asyncio.Future[T]:
         """Begin ``work(*args)`` in a thread; the future belongs to the running loop."""
-        return asyncio.wrap_future(self._submit(work, *args))
+        return asyncio.wrap_future(self.submit(work, *args))
 
     async def acquire(self, make: Callable[..., T], *args: Any, discard: Callable[[T], object]) -> T:
         """Run ``make(*args)``, whose result must not be lost: a caller that was cancelled has it discarded."""
-        future = self._submit(make, *args)
+        future = self.submit(make, *args)
         try:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:
@@ -52,7 +53,7 @@ class WorkerPool:
 
     async def finish(self, work: Callable[..., T], *args: Any, stop: Callable[[], object]) -> T:
         """Run ``work(*args)``; a caller that was cancelled has ``stop`` called and waits for the thread to leave."""
-        future = self._submit(work, *args)
+        future = self.submit(work, *args)
         try:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:
