@@ -59,7 +59,9 @@ class WorkerPool(Executor):
         except asyncio.CancelledError:
             if not future.cancelled():
                 stop()
-                await asyncio.wait((asyncio.wrap_future(future),))
+                left = asyncio.wrap_future(future)
+                await asyncio.wait((left,))
+                left.exception()  # the cancellation is what the caller hears of
             raise
 
     def stop(self) -> None:
