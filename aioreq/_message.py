@@ -257,9 +257,14 @@ class Response:
 
     @property
     def encoding(self) -> str:
-        """The body's character encoding: the header's charset, else a byte order mark, else UTF-8; can be set."""
+        """The body's character encoding; can be set.
+
+        It is the header's charset, else what a byte order mark says, else UTF-8 if the body is valid UTF-8, else what
+        charset-normalizer takes it for (the extra ``aioreq[charset]``), else UTF-8.
+        """
         if self._encoding is None:
-            self._encoding = _charset(self.headers) or _charset_of_mark(self._content or b"") or "utf-8"
+            content = self._content or b""
+            self._encoding = _charset(self.headers) or _charset_of_mark(content) or _detected(content)
         return self._encoding
 
     @encoding.setter
@@ -487,6 +492,19 @@ _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (code
 
 def _charset_of_mark(content: bytes) -> str | None:
     return next((name for mark, name in _MARKS if content.startswith(mark)), None)
+
+
+def _detected(content: bytes) -> str:
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        try:
+            from charset_normalizer import from_bytes
+        except ModuleNotFoundError:
+            return "utf-8"
+        best = from_bytes(content).best()
+        return best.encoding if best is not None else "utf-8"
+    return "utf-8"
 
 
 def parse_links(header: str) -> dict[str, dict[str, str]]:
