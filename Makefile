@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-.PHONY: demo test lint format bench clean
+.PHONY: demo test lint format docs bench clean
 
 demo: $(VENV)/examples
 	$(BIN)/python examples/bulk_upload.py $(ARGS)
@@ -18,6 +18,9 @@ lint: $(VENV)/test
 format: $(VENV)/test
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: $(VENV)/docs
+	$(BIN)/sphinx-build -W --keep-going -n -q -b html -d docs/_build/doctrees docs docs/_build/html
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

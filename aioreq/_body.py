@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import json
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -426,17 +427,35 @@ def encode_pairs(fields: Any) -> str:
 
 
 def flatten_pairs(fields: Any) -> Iterator[tuple[Any, Any]]:
-    """The single (name, value) pairs of a mapping or of pairs, lists taken apart and None left out."""
+    """The single (name, value) pairs of a mapping or of pairs, lists taken apart and None left out.
+
+    Raises:
+        InvalidBody: a value is no plain one: a file, an async iterable, a coroutine.
+    """
     pairs = fields.items() if isinstance(fields, Mapping) else fields
     for name, value in pairs:
-        if value is None:
-            continue
-        if isinstance(value, (list, tuple, set, frozenset)):
-            for item in value:
-                if item is not None:
-                    yield name, item
-        else:
-            yield name, value
+        for item in value if _is_many(value) else (value,):
+            if item is not None:
+                yield name, _plain(name, item)
+
+
+def _is_many(value: Any) -> bool:
+    one = isinstance(value, (str, bytes, bytearray, memoryview)) or hasattr(value, "read")
+    return not one and hasattr(value, "__iter__")
+
+
+def _plain(name: Any, value: Any) -> Any:
+    """The value, if its text is what anybody would want to see sent."""
+    if isinstance(value, (str, bytes, int, float)):
+        return value
+    if isinstance(value, (bytearray, memoryview)):
+        return bytes(value)
+    if inspect.iscoroutine(value):
+        value.close()  # it is told of here; a "never awaited" warning beside that would only confuse
+        raise InvalidBody(f"the value of {name!r} is a coroutine that nobody awaited: write 'await' before it")
+    if hasattr(value, "read") or hasattr(value, "__aiter__"):
+        raise InvalidBody(f"the value of {name!r} is a source of bytes ({type(value).__name__}): pass it in files=")
+    return value
 
 
 def json_body(value: Any) -> Body:

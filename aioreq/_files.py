@@ -118,6 +118,8 @@ class FileSource:
             status = os.stat(path)  # noqa: PTH116 - a str costs a third of a Path
         except OSError as error:
             raise FileUnreadable.from_oserror(error, path) from error
+        except ValueError as error:
+            raise FileUnreadable(f"{path!r} can't be a path: {error}", filename=path) from error
         _require_regular(status, path)
         if not os.access(path, os.R_OK):
             raise FileUnreadable.from_oserror(PermissionError(13, "permission denied"), path)

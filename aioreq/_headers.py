@@ -48,14 +48,22 @@ def is_token(text: str) -> bool:
 
 
 def header_pairs(headers: Any) -> Iterable[tuple[Any, Any]]:
-    """The fields of what a caller passes as ``headers=``: a mapping (of one or many values) or pairs."""
+    """The fields of what a caller passes as ``headers=``: a mapping (of one or many values) or pairs.
+
+    Raises:
+        InvalidHeader: it is neither.
+    """
     if headers is None:
         return ()
     if isinstance(headers, Mapping):
         return headers.items()
-    if isinstance(headers, (str, bytes)):
-        raise InvalidHeader("headers are a mapping or pairs, not a string")
-    return list(headers)
+    if isinstance(headers, (str, bytes)) or not isinstance(headers, Iterable):
+        raise InvalidHeader(f"headers are a mapping or pairs, not {type(headers).__name__}")
+    pairs = list(headers)
+    for pair in pairs:
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise InvalidHeader(f"{pair!r} among the headers is not a pair (name, value)")
+    return pairs
 
 
 def checked_header(name: Any, value: Any) -> tuple[str, str]:
@@ -84,3 +92,23 @@ def checked_header(name: Any, value: Any) -> tuple[str, str]:
             f"the header {name} holds characters outside of latin-1: encode them (percent-encoding, RFC 8187)"
         ) from error
     return name, value.strip(" \t")
+
+
+def require_sendable(headers: Headers) -> None:
+    """Check what was put on a request behind its preparation: by an auth object, a hook, or into session.headers.
+
+    Raises:
+        InvalidHeader: one of the fields may not go on the wire.
+    """
+    if not _is_harmless(headers):
+        for name, value in headers.items():
+            checked_header(name, value)
+
+
+def _is_harmless(headers: Headers) -> bool:
+    """Whether one look at all fields together finds nothing to look at closer: much less work than checking each."""
+    try:
+        text = "".join([*headers.keys(), *headers.values()])
+    except TypeError:
+        return False
+    return text.isascii() and not _BAD_VALUE.search(text)

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, NoReturn
 
 from . import _threads, exceptions
 from ._events import AttemptEvent, Hooks, log_answer, log_attempt, log_failure
-from ._headers import Headers
-from ._message import AnswerStream, PreparedRequest, Request, Response
+from ._headers import Headers, require_sendable
+from ._message import AnswerStream, PreparedRequest, Request, Response, attach
+from ._net.connect import Resolver
 from ._net.dial import Dialer
 from ._net.http1 import Terms
 from ._net.pool import Limits, Pool
+from ._net.proxy import require_socks
 from ._net.transport import Network, Transport, describe
-from ._net.trust import check_verify
+from ._net.trust import check_trust
 from ._progress import ProgressCallback
 from ._rules.auth import as_auth
 from ._rules.conversation import Pause, Rules, conversation
-from ._rules.cookies import Cookies, checked_cookie
+from ._rules.cookies import Cookies, checked_cookie, cookie_pairs
 from ._rules.decode import DecodedStream, accept_encoding, decode, unfolding
 from ._rules.prepare import Defaults, prepare
+from ._rules.proxies import Ways
 from ._rules.retry import Retry
 from ._timeout import Timeout
 from ._version import __version__
@@ -51,12 +55,20 @@ class Session:
         cert: the client's certificate: a path to a PEM file, or (certificate, key[, password]).
         limits: a :class:`aioreq.Limits`.
         unix_socket: the path of a Unix socket that every request goes to, whatever its URL's host.
-        local_address: (host, port) to connect from; port 0 for any.
+        proxy: the URL of a proxy that every request goes through: ``http://user:password@host:port``, or one that
+            begins with https, socks4, socks4a, socks5 or socks5h (with the extra ``aioreq[socks]``).
+        trust_env: whether HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY in the environment choose the proxy where
+            neither ``proxy`` nor ``unix_socket`` is given; they are read once, here.
+        local_address: (IP address, port) to connect from; port 0 for any.
+        resolver: a function of (host, port), plain or async, that gives the IP addresses of a host (or pairs of
+            address and port) instead of the operating system; they are tried in the order of RFC 8305.
         event_hooks: functions by event; see :class:`aioreq.Hooks`.
         transport: what carries requests instead of the network; see :mod:`aioreq.testing`.
 
     Raises:
         ValueError, TypeError: an argument can't mean anything.
+        FileUnreadable: ``verify`` or ``cert`` is the path of nothing.
+        ExtraRequired: ``proxy`` speaks SOCKS, and the extra is not installed.
     """
 
     def __init__(
@@ -74,19 +86,26 @@ class Session:
         cert: Any = None,
         limits: Limits | None = None,
         unix_socket: str | None = None,
+        proxy: str | None = None,
+        trust_env: bool = True,
         local_address: tuple[str, int] | None = None,
+        resolver: Resolver | None = None,
         event_hooks: Mapping[str, Any] | None = None,
         transport: Transport | None = None,
     ) -> None:
-        check_verify(verify)
+        check_trust(verify, cert)
         self._defaults = Defaults(_own_headers(), headers, params, base_url)
         self.cookies = cookies if isinstance(cookies, Cookies) else Cookies(cookies)
         self._auth = as_auth(auth)
         self._timeout = Timeout() if timeout is _UNSET else Timeout.of(timeout)
         self._retry = Retry.of(retry)
+        _require_settings(max_redirects, limits)
         self._max_redirects = max_redirects
         self._hooks = Hooks(event_hooks)
-        self._transport = transport or Network(Dialer(verify, cert, local_address), limits or Limits(), unix_socket)
+        ways = Ways(unix_socket, proxy, dict(os.environ) if trust_env else None)
+        require_socks(ways.proxy)
+        dialer = Dialer(verify, cert, local_address, resolver)
+        self._transport = transport or Network(dialer, limits or Limits(), ways)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
@@ -274,6 +293,8 @@ class Session:
             RequestException: there was no answer.
         """
         self._begin()
+        if progress is not None and not callable(progress):
+            raise TypeError(f"progress= is a function of an UploadProgress, not {type(progress).__name__}")
         limits = self._timeout if timeout is _UNSET else Timeout.of(timeout)
         rules = Rules(
             auth=as_auth(request.auth) or self._auth,
@@ -341,8 +362,10 @@ class Session:
         if "request" in self._hooks:
             await self._hooks.tell("request", request)
         try:
+            require_sendable(request.headers)
             response = _decoded(await self._transport.exchange(request, terms))
         except RequestException as error:
+            attach(error, request)
             log_failure(request, error)
             raise
         finally:
@@ -365,6 +388,13 @@ class Session:
         log_attempt(event)
         await self._hooks.tell("attempt", event)
         await asyncio.sleep(pause.seconds)
+
+
+def _require_settings(max_redirects: Any, limits: Any) -> None:
+    if not isinstance(max_redirects, int) or max_redirects < 0:
+        raise ValueError(f"max_redirects={max_redirects!r} is not a number of redirects, 0 or more")
+    if limits is not None and not isinstance(limits, Limits):
+        raise TypeError(f"limits= is an aioreq.Limits, not {type(limits).__name__}")
 
 
 def _own_headers() -> Headers:
@@ -396,4 +426,4 @@ async def _dispose(response: Response) -> None:
 
 
 def _call_cookies(cookies: Any) -> dict[str, str]:
-    return {name: checked_cookie(name, value) for name, value in dict(cookies or {}).items()}
+    return {name: checked_cookie(name, value) for name, value in cookie_pairs(cookies)}

@@ -102,12 +102,12 @@ def _refuse_unawaited(value: Any) -> None:
 
 
 def _describe_file(file: Any, length: int | None, *, chunked: bool) -> Segment:
+    if getattr(file, "closed", False) is True:
+        raise InvalidBody(f"the file {getattr(file, 'name', file)!r} is closed")
     if type(file) is io.BytesIO:
         return Bytes(file.getvalue())
     if type(file) is io.StringIO:
         return Bytes(file.getvalue().encode("utf-8"))
-    if getattr(file, "closed", False) is True:
-        raise InvalidBody(f"the file {getattr(file, 'name', file)!r} is closed")
     raw = _file_on_disk(file)
     # A pipe or a device has no size: it is read as it comes, where the caller knows how much that is.
     if raw is not None and (_is_regular(raw) or (length is None and not chunked)):

@@ -17,7 +17,9 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
-_HOST = re.compile(r"[a-zA-Z0-9._-]+|[0-9a-fA-F:.]+(%[A-Za-z0-9._-]+)?")
+# A name's labels have 1 to 63 characters each (RFC 1035, section 2.3.4); a dot may end it.
+_HOST = re.compile(r"[a-zA-Z0-9_-]{1,63}(\.[a-zA-Z0-9_-]{1,63})*\.?|[0-9a-fA-F:.]+(%[A-Za-z0-9._-]+)?")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 Origin = tuple[str, str, int]
@@ -81,6 +83,8 @@ def parse_url(text: str) -> Target:
         raise URLRequired("a request needs a URL")
     if _CONTROL.search(text):
         raise InvalidURL(f"the URL {text!r} holds control characters; quote them")
+    if _SURROGATE.search(text):
+        raise InvalidURL(f"the URL {text!r} holds a lone surrogate, which has no form in UTF-8")
     _check_scheme(text)
     try:
         parts = urlsplit(text)
@@ -91,7 +95,7 @@ def parse_url(text: str) -> Target:
     if not host:
         raise InvalidURL(f"the URL {text!r} has no host")
     if not _HOST.fullmatch(host):
-        raise InvalidURL(f"the URL {text!r} has a host with characters that no host can have")
+        raise InvalidURL(f"the URL {text!r} has a host that no host can be called")
     if not port:
         raise InvalidURL(f"the URL {text!r} has a port outside of 1 to 65535")
     scheme = parts.scheme
@@ -128,10 +132,16 @@ def with_params(url: str, params: Any) -> str:
     Args:
         url: where they are added; its own query and fragment stay.
         params: a mapping or pairs (None values are left out, lists repeat the name), or a query as text or bytes.
+
+    Raises:
+        InvalidURL: it is none of these.
     """
-    if isinstance(params, bytes):
-        params = params.decode("ascii")
-    query = params if isinstance(params, str) else encode_pairs(params)
+    try:
+        query = params.decode("ascii") if isinstance(params, bytes) else params
+        if not isinstance(query, str):
+            query = encode_pairs(query)
+    except (TypeError, ValueError) as error:
+        raise InvalidURL(f"params= can't be made into a query ({error}): pass a mapping, pairs or text") from error
     if not query:
         return url
     base, mark, fragment = url.partition("#")

@@ -22,6 +22,7 @@
     │   └── FileChanged
     ├── FileUnreadable                                          (OSError, ValueError)
     │   └── FileMissing, FileForbidden, FileIsDirectory
+    ├── ExtraRequired                                           (ImportError)
     └── SessionClosed                                           (RuntimeError)
 
 The names are those of requests where requests has one. Each error carries ``request`` (what was being
@@ -42,6 +43,7 @@ __all__ = [
     "ConnectTimeout",
     "ConnectionError",
     "ContentDecodingError",
+    "ExtraRequired",
     "FileChanged",
     "FileForbidden",
     "FileIsDirectory",
@@ -124,7 +126,19 @@ class SSLError(ConnectionError):
 
 
 class ProxyError(ConnectionError):
-    """The proxy refused, or could not be understood."""
+    """The proxy can't be reached, refused, or could not be understood.
+
+    Attributes:
+        status_code: the status that an HTTP proxy refused with, 407 for missing or wrong credentials; else None.
+    """
+
+    def __init__(self, message: str = "", *, status_code: int | None = None, **kwargs: Any):
+        super().__init__(message, **kwargs)
+        self.status_code = status_code
+
+
+class ExtraRequired(RequestException, ImportError):
+    """Something was asked for that needs an optional dependency; the message names the extra to install."""
 
 
 class RemoteProtocolError(ConnectionError):

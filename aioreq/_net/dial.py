@@ -1,4 +1,4 @@
-"""Making connections: names, addresses, sockets, TLS."""
+"""Making connections: a socket, what is said to a proxy on the way, and TLS."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
-from .._rules.route import Route
+from .._rules.route import Proxy, Route, authority
 from .._threads import READERS
-from ..exceptions import ConnectionError, ConnectTimeout, RequestException
+from .._url import Origin
+from ..exceptions import ConnectionError, ConnectTimeout, ProxyError, RequestException, SSLError
+from .connect import Connector, Resolver
+from .proxy import open_tunnel, pass_socks, require_socks
 from .stream import Stream, StreamProtocol
 from .trust import make_context
-
-# RFC 8305 (Happy Eyeballs), section 8: how long one address may take before the next is tried beside it.
-_NEXT_ADDRESS_AFTER = 0.25
 
 
 class Dialer:
@@ -24,17 +24,26 @@ class Dialer:
 
     Args:
         verify, cert: see :func:`aioreq._net.trust.make_context`.
-        local_address: (host, port) to connect from, or None.
+        local_address, resolver: see :class:`aioreq._net.connect.Connector`.
+
+    Raises:
+        ValueError: ``local_address`` is no IP address and port.
     """
 
-    def __init__(self, verify: Any = True, cert: Any = None, local_address: tuple[str, int] | None = None) -> None:
-        self._verify = verify
-        self._cert = cert
-        self._local_address = local_address
-        self._context: asyncio.Future[ssl.SSLContext] | None = None
+    def __init__(
+        self,
+        verify: Any = True,
+        cert: Any = None,
+        local_address: tuple[str, int] | None = None,
+        resolver: Resolver | None = None,
+    ) -> None:
+        self._connector = Connector(resolver, local_address)
+        self._server_tls = _Context(verify, cert)
+        # The client's certificate is for the servers: a proxy has its own credentials, in its URL.
+        self._proxy_tls = self._server_tls if cert is None else _Context(verify, None)
 
     async def dial(self, route: Route, limit: float | None) -> Stream:
-        """A connected stream, TLS included.
+        """A connected stream: what is written to it reaches the server, or the proxy that forwards.
 
         Args:
             route: where to.
@@ -42,55 +51,123 @@ class Dialer:
 
         Raises:
             ConnectTimeout: it was not.
-            SSLError: the handshake failed, or the certificate is not trusted.
+            SSLError: a handshake failed, or a certificate is not trusted.
+            ProxyError: the proxy can't be reached, refused, or could not be understood.
+            ExtraRequired: the proxy speaks SOCKS, and python-socks is not installed.
             ConnectionError: the name has no address, or nobody listens there.
         """
+        span = asyncio.timeout(limit)
         try:
-            async with asyncio.timeout(limit):
-                stream = await self._connect(route)
-                try:
-                    if route.is_secure:
-                        await stream.start_tls(await self._tls_context(), route.origin[1])
-                except BaseException:
-                    stream.abort()
-                    raise
-                return stream
-        except TimeoutError as error:
-            if isinstance(error, RequestException):
-                raise
-            raise ConnectTimeout(f"no connection to {route} within {limit:g} seconds") from error
+            async with span:
+                return await self._open(route)
         except OSError as error:
             if isinstance(error, RequestException):
                 raise
+            if span.expired():
+                raise ConnectTimeout(f"no connection to {route} within {limit:g} seconds") from error
             raise ConnectionError(f"can't connect to {route}: {_reason(error)}") from error
 
-    async def _connect(self, route: Route) -> Stream:
-        loop = asyncio.get_running_loop()
-        _, host, port = route.origin
-        if route.unix_socket is not None:
-            transport, protocol = await loop.create_unix_connection(lambda: StreamProtocol(loop), route.unix_socket)
-        else:
-            transport, protocol = await loop.create_connection(
-                lambda: StreamProtocol(loop),
-                host,
-                port,
-                happy_eyeballs_delay=_NEXT_ADDRESS_AFTER,
-                local_addr=self._local_address,
-            )
-        return Stream(loop, transport, protocol)
+    async def _open(self, route: Route) -> Stream:
+        stream = await self._reach(route)
+        try:
+            await self._prepare(stream, route)
+        except BaseException:
+            stream.abort()
+            raise
+        return stream
 
-    async def _tls_context(self) -> ssl.SSLContext:
-        """The session's context, made once: reading the system's certificates takes tens of milliseconds."""
-        if self._context is None:
-            self._context = asyncio.ensure_future(READERS.start(make_context, self._verify, self._cert))
-        return await asyncio.shield(self._context)
+    async def _reach(self, route: Route) -> Stream:
+        """A stream to the server, or to an HTTP proxy that nothing has been said to yet."""
+        if route.unix_socket is not None:
+            loop = asyncio.get_running_loop()
+            made = await loop.create_unix_connection(lambda: StreamProtocol(loop), route.unix_socket)
+            return Stream(loop, *made)
+        proxy, origin = route.proxy, route.origin
+        if proxy is not None and proxy.speaks_http:
+            return await _stream_on(await self._connect_to(proxy))
+        assert origin is not None  # only an HTTP proxy forwards
+        if proxy is not None:
+            return await _stream_on(await self._connect_by_socks(proxy, origin))
+        return await _stream_on(await self._connector.connect(*origin[1:]))
+
+    async def _connect_to(self, proxy: Proxy) -> socket.socket:
+        try:
+            return await self._connector.connect(proxy.host, proxy.port)
+        except OSError as error:
+            raise ProxyError(f"can't connect to the proxy {proxy}: {_reason(error)}") from error
+
+    async def _connect_by_socks(self, proxy: Proxy, origin: Origin) -> socket.socket:
+        """Through the proxy to the first of the server's addresses that it reaches."""
+        require_socks(proxy)
+        refused: ProxyError | None = None
+        for host, port in await self._places_for(proxy, origin):
+            sock = await self._connect_to(proxy)
+            try:
+                return await pass_socks(sock, proxy, host, port)
+            except ProxyError as error:
+                refused = error
+        raise refused or ProxyError(f"{proxy.scheme} knows IPv4 only, and {authority(*origin[1:])} has no such address")
+
+    async def _places_for(self, proxy: Proxy, origin: Origin) -> list[tuple[str, int]]:
+        """What the proxy is asked for: the server's name, or its addresses where we have to know them."""
+        _, host, port = origin
+        if proxy.resolves_names and not (proxy.scheme == "socks4a" and ":" in host):
+            return [(host, port)]
+        found = await self._connector.resolve(host, port)
+        return [
+            (address.host, address.port)
+            for address in found
+            if address.family == socket.AF_INET or proxy.scheme == "socks5"
+        ]
+
+    async def _prepare(self, stream: Stream, route: Route) -> None:
+        """Everything between the socket and the first request."""
+        proxy, origin = route.proxy, route.origin
+        if proxy is not None and proxy.scheme == "https":
+            await self._start_proxy_tls(stream, proxy)
+        if origin is None:
+            return
+        if proxy is not None and proxy.speaks_http:
+            await open_tunnel(stream, proxy, origin)
+        scheme, host, _ = origin
+        if scheme == "https":
+            await stream.start_tls(await self._server_tls.get(), host)
+
+    async def _start_proxy_tls(self, stream: Stream, proxy: Proxy) -> None:
+        try:
+            await stream.start_tls(await self._proxy_tls.get(), proxy.host)
+        except SSLError as error:
+            raise SSLError(f"no TLS with the proxy {proxy}: {error}") from error
 
     async def aclose(self) -> None:
-        """Let go of a context that is still being made."""
-        if self._context is not None and not self._context.done():
-            self._context.cancel()
+        """Let go of what is still being made."""
+        await self._server_tls.aclose()
+        await self._proxy_tls.aclose()
+
+
+class _Context:
+    """A TLS context, made when it is first needed: reading the system's certificates takes tens of milliseconds."""
+
+    def __init__(self, verify: Any, cert: Any) -> None:
+        self._verify = verify
+        self._cert = cert
+        self._made: asyncio.Future[ssl.SSLContext] | None = None
+
+    async def get(self) -> ssl.SSLContext:
+        if self._made is None:
+            self._made = asyncio.ensure_future(READERS.start(make_context, self._verify, self._cert))
+        return await asyncio.shield(self._made)
+
+    async def aclose(self) -> None:
+        if self._made is not None and not self._made.done():
+            self._made.cancel()
             with suppress(asyncio.CancelledError):
-                await self._context
+                await self._made
+
+
+async def _stream_on(sock: socket.socket) -> Stream:
+    loop = asyncio.get_running_loop()
+    return Stream(loop, *await loop.create_connection(lambda: StreamProtocol(loop), sock=sock))
 
 
 def _reason(error: OSError) -> str:

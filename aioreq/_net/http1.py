@@ -21,6 +21,7 @@ from .._body import Body
 from .._events import Hooks, InterimEvent
 from .._message import PreparedRequest, Response, attach
 from .._progress import Meter, ProgressCallback, Upload
+from .._rules.route import Route
 from .._threads import READERS
 from .._timeout import Timeout
 from .._wire.http1 import AnswerParser, End, Event, Head, Interim, encode_head
@@ -60,12 +61,14 @@ class Connection:
 
     Attributes:
         stream: the socket.
+        route: where it leads.
         exchanges: how many have begun on it.
         idle_since: the loop's time when it was last given back.
     """
 
-    def __init__(self, stream: Stream, released: Callable[[Connection, bool], None]) -> None:
+    def __init__(self, stream: Stream, route: Route, released: Callable[[Connection, bool], None]) -> None:
         self.stream = stream
+        self.route = route
         self._released = released
         self.exchanges = 0
         self.idle_since = 0.0
@@ -126,7 +129,8 @@ class Exchange:
 
     async def _start_sending(self) -> None:
         request, body = self._request, self._request.body
-        head = encode_head(request.method, request.target.path, request.headers)
+        route = self._connection.route
+        head = encode_head(request.method, route.request_target(request.target), route.fields(request.headers))
         expects = "Expect" in request.headers
         if body is None:
             self._stream.write(head)
@@ -236,12 +240,12 @@ class Exchange:
 
     async def receive(self) -> bytes:
         """The answer's next bytes, undecoded; ``b""`` at its end, when the connection is given back."""
-        if self._given_up:
-            raise StreamConsumedError("the answer was given up before its end")
+        self._require_wanted()
         if self._over:
             return b""
         try:
             event = await self._next_event()
+            self._require_wanted()  # another task may have given the answer up meanwhile
             if isinstance(event, End):
                 await self._finish_sending()
                 self._end(event)
@@ -253,6 +257,10 @@ class Exchange:
             raise
         assert isinstance(event, bytes)
         return event
+
+    def _require_wanted(self) -> None:
+        if self._given_up:
+            raise _given_up()
 
     async def _finish_sending(self) -> None:
         """A server that answered with success still gets the rest of the body."""
@@ -298,6 +306,7 @@ class Exchange:
             return
         self._over = self._given_up = True
         self._settle()
+        self._stream.fail(_given_up())  # for another task that waits in receive(): the end it would see is our own
         self._stream.abort()
         try:
             await self._stop_sending()
@@ -308,3 +317,7 @@ class Exchange:
         attach(error, self._request)
         if error.sent is None and self._request.body is not None:
             error.sent = self.upload.sent
+
+
+def _given_up() -> StreamConsumedError:
+    return StreamConsumedError("the answer was given up before its end")

@@ -13,6 +13,7 @@ import heapq
 import itertools
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
 
 from .._rules.route import Route
 from ..exceptions import PoolTimeout, SessionClosed
@@ -43,8 +44,13 @@ class Limits:
     def __post_init__(self) -> None:
         for name, least in (("max_connections", 1), ("max_per_host", 1), ("max_idle", 0), ("idle_expiry", 0)):
             value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"{name}={value!r}: at least {least}, or None for no limit")
+            kind = float if name == "idle_expiry" else int
+            if value is not None and not _is_at_least(least, value, kind):
+                raise ValueError(f"{name}={value!r}: a number, at least {least}, or None for no limit")
+
+
+def _is_at_least(least: int, value: Any, kind: type[int | float]) -> bool:
+    return isinstance(value, (int, kind)) and not isinstance(value, bool) and value >= least
 
 
 @dataclass(slots=True, eq=False)
@@ -168,7 +174,7 @@ class Pool:
         return self._adopt(stream, lane)
 
     def _adopt(self, stream: Stream, lane: _Lane) -> Connection:
-        connection = Connection(stream, self._released)
+        connection = Connection(stream, lane.route, self._released)
         self._busy[connection] = lane
         if self._closed:
             self._discard(connection)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from .._events import ConnectionEvent
 from .._message import PreparedRequest, Response, attach
+from .._rules.proxies import Ways
 from .._rules.retry import may_send_again
 from .._rules.route import Route
 from ..exceptions import RequestException, ServerDisconnected
 from .dial import Dialer
 from .http1 import Connection, Terms
 from .pool import Limits, Pool
+from .proxy import refusal
 
 
 class Transport(Protocol):
@@ -31,20 +33,25 @@ class Transport(Protocol):
 class Network:
     """Connections over sockets, kept in a pool.
 
+    Args:
+        dialer: makes them.
+        limits: how many of them.
+        ways: says which route a request takes.
+
     Attributes:
         pool: the connections.
     """
 
-    def __init__(self, dialer: Dialer, limits: Limits, unix_socket: str | None = None) -> None:
+    def __init__(self, dialer: Dialer, limits: Limits, ways: Ways) -> None:
         self._dialer = dialer
-        self._unix_socket = unix_socket
+        self._ways = ways
         self.pool = Pool(dialer.dial, limits)
 
     async def exchange(self, request: PreparedRequest, terms: Terms) -> Response:
         """See :meth:`Transport.exchange`."""
-        route = Route(request.target.origin, self._unix_socket)
         while True:
             try:
+                route = self._ways.route(request.target.origin)
                 connection = await self.pool.acquire(route, terms.timeout.pool, terms.timeout.connect)
             except RequestException as error:
                 attach(error, request)
@@ -53,11 +60,24 @@ class Network:
             if "connection" in terms.hooks:
                 await self._tell(connection, request, terms)
             try:
-                return await connection.exchange(request, terms)
+                response = await connection.exchange(request, terms)
             except ServerDisconnected as error:
                 # An idle connection that the server was closing just then: the request never reached anybody.
                 if not reused or not may_send_again(request, error.sent):
                     raise
+            else:
+                if response.status_code == 407 and route.is_forwarded:
+                    await self._refuse(response, route)
+                return response
+
+    async def _refuse(self, response: Response, route: Route) -> NoReturn:
+        """A forwarding proxy wants credentials: the same error as for a tunnel, and no answer of the server's."""
+        assert route.proxy is not None
+        await response.aclose()
+        error = refusal(route.proxy, response.status_code, response.reason)
+        error.response = response
+        attach(error, response.request)
+        raise error
 
     async def _tell(self, connection: Connection, request: PreparedRequest, terms: Terms) -> None:
         stream = connection.stream

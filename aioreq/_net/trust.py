@@ -30,8 +30,24 @@ def make_context(verify: Any, cert: Any) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(_PROTOCOLS)
     if cert is not None:
-        _load(lambda: context.load_cert_chain(*((cert,) if isinstance(cert, (str, os.PathLike)) else cert)), cert)
+        _load_client_certificate(context, *_paths(cert))
     return context
+
+
+def _paths(cert: Any) -> tuple[Any, Any, str | None]:
+    """(certificate, key or None, password or None)."""
+    if isinstance(cert, (str, os.PathLike)):
+        return cert, None, None
+    certificate, key, *rest = cert
+    return certificate, key, rest[0] if rest else None
+
+
+def _load_client_certificate(context: ssl.SSLContext, certificate: Any, key: Any, password: str | None) -> None:
+    def missing() -> str:
+        """Called for an encrypted key; without it, OpenSSL would ask on the terminal."""
+        raise SSLError(f"the key in {str(key or certificate)!r} is encrypted: pass cert=(certificate, key, password)")
+
+    _load(lambda: context.load_cert_chain(certificate, key, missing if password is None else password), certificate)
 
 
 def _context(verify: Any) -> ssl.SSLContext:
@@ -53,22 +69,39 @@ def _context(verify: Any) -> ssl.SSLContext:
 def _load(load: Any, what: Any) -> None:
     try:
         load()
+    except SSLError:
+        raise
     except ssl.SSLError as error:
-        raise SSLError(f"{what!r} is not usable as a certificate: {error.reason or error}") from error
+        why = error.reason or "no PEM file, or the wrong password"
+        raise SSLError(f"{str(what)!r} is not usable as a certificate: {why}") from error
     except OSError as error:
         raise FileUnreadable.from_oserror(error, str(what)) from error
 
 
-def check_verify(verify: Any) -> None:
+def check_trust(verify: Any, cert: Any) -> None:
     """Refuse what can't mean anything before a connection is made.
 
     Raises:
-        TypeError: it is no bool, path or SSLContext.
-        FileUnreadable: it is the path of nothing.
+        TypeError: ``verify`` is no bool, path or SSLContext, or ``cert`` no path or tuple.
+        ValueError: ``cert`` stands beside an SSLContext, which is used as it is.
+        FileUnreadable: a path leads to nothing.
     """
-    if isinstance(verify, (bool, ssl.SSLContext)):
-        return
-    if not isinstance(verify, (str, os.PathLike)):
+    if not isinstance(verify, (bool, ssl.SSLContext, str, os.PathLike)):
         raise TypeError(f"verify= is True, False, a path or an SSLContext, not {type(verify).__name__}")
-    if not os.path.exists(verify):  # noqa: PTH110
-        raise FileUnreadable.from_oserror(FileNotFoundError(2, "no such file or directory"), os.fspath(verify))
+    if isinstance(verify, (str, os.PathLike)):
+        _require_path(verify)
+    if cert is None:
+        return
+    if isinstance(verify, ssl.SSLContext):
+        raise ValueError("verify= is an SSLContext, which is used as it is: load cert= into it, with load_cert_chain")
+    if not isinstance(cert, (str, os.PathLike, tuple)) or (isinstance(cert, tuple) and len(cert) not in (2, 3)):
+        raise TypeError("cert= is a path, (certificate, key) or (certificate, key, password)")
+    certificate, key, _ = _paths(cert)
+    _require_path(certificate)
+    if key is not None:
+        _require_path(key)
+
+
+def _require_path(path: Any) -> None:
+    if not os.path.exists(path):  # noqa: PTH110
+        raise FileUnreadable.from_oserror(FileNotFoundError(2, "no such file or directory"), os.fspath(path))

@@ -34,6 +34,7 @@ class BasicAuth(Auth):
     """User and password in the clear: use it over https only (RFC 7617, UTF-8)."""
 
     def __init__(self, username: str, password: str) -> None:
+        _require_credentials(username, password)
         if ":" in username:
             raise AuthenticationError("a user name in Basic authentication can't contain a colon (RFC 7617, section 2)")
         self.username = username
@@ -58,6 +59,22 @@ class BasicAuth(Auth):
 
 
 AuthObject = BasicAuth
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def _require_credentials(username: Any, password: Any) -> None:
+    """Refuse what no scheme has a form for (RFC 7617, section 2).
+
+    Raises:
+        TypeError: they are no text.
+        InvalidHeader: they hold control characters.
+    """
+    for name, value in (("user name", username), ("password", password)):
+        if not isinstance(value, str):
+            raise TypeError(f"a {name} is text, not {type(value).__name__}")
+        if _CONTROL.search(value):
+            raise InvalidHeader(f"the {name} holds a control character, which may not be in credentials")
 
 
 class BearerAuth(Auth):
@@ -137,6 +154,7 @@ class DigestAuth(Auth):
     """
 
     def __init__(self, username: str, password: str) -> None:
+        _require_credentials(username, password)
         self.username = username
         self.password = password
         self._challenge: dict[str, str] | None = None

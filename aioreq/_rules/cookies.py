@@ -6,7 +6,7 @@ The jar is made when the first cookie arrives: importing it costs more than all 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from .._headers import is_token
@@ -32,7 +32,7 @@ class Cookies(MutableMapping[str, str]):
     def __init__(self, cookies: Any = None) -> None:
         self._jar: CookieJar | None = None
         self._plain: dict[str, str] = {}
-        for name, value in dict(cookies or {}).items():
+        for name, value in cookie_pairs(cookies):
             self[name] = value
 
     def __setitem__(self, name: str, value: str) -> None:
@@ -98,17 +98,34 @@ class Cookies(MutableMapping[str, str]):
         self._jar = None
 
 
+def cookie_pairs(cookies: Any) -> Iterable[tuple[Any, Any]]:
+    """The cookies of what a caller passes as ``cookies=``: a mapping or pairs.
+
+    Raises:
+        InvalidHeader: it is neither.
+    """
+    try:
+        return dict(cookies or {}).items()
+    except (TypeError, ValueError) as error:
+        raise InvalidHeader(f"cookies are a mapping of names to values, or pairs, not {cookies!r}") from error
+
+
 def checked_cookie(name: Any, value: Any) -> str:
     """The value as text.
 
     Raises:
-        InvalidHeader: the name is no token, or the value holds a control character or a semicolon.
+        InvalidHeader: the name is no token, or the value holds a control character, a semicolon, or what can't be
+            written in latin-1.
     """
     text = str(value)
     if not isinstance(name, str) or not is_token(name):
         raise InvalidHeader(f"{name!r} can't be the name of a cookie: a name is a token (RFC 6265, section 4.1.1)")
     if _BAD_VALUE.search(text):
         raise InvalidHeader(f"the cookie {name} holds a control character or a semicolon, which would end it")
+    try:
+        text.encode("latin-1")
+    except UnicodeEncodeError as error:
+        raise InvalidHeader(f"the cookie {name} holds characters outside of latin-1: percent-encode them") from error
     return text
 
 

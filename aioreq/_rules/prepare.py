@@ -16,6 +16,7 @@ from ..multipart._encode import MultipartBody
 from ..multipart._param import MultipartParam
 
 _EXPECTS_BODY = frozenset(("POST", "PUT", "PATCH"))
+_ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _BOUNDARY = re.compile(r"""boundary\s*=\s*"?([^\s"';,]+)""", re.IGNORECASE)
 
 
@@ -77,10 +78,11 @@ def prepare(request: Request, defaults: Defaults, *, expect_continue: bool | Non
 
 
 def _target(request: Request, defaults: Defaults) -> Target:
-    if request.url is None:
+    url: Any = request.url
+    if url is None:
         raise URLRequired("a request needs a URL")
-    url = str(request.url)
-    if defaults.base_url is not None and "://" not in url:
+    url = url.decode("utf-8", "replace") if isinstance(url, bytes) else str(url)
+    if defaults.base_url is not None and not _ABSOLUTE.match(url):
         url = f"{defaults.base_url.rstrip('/')}/{url.lstrip('/')}"
     for params in (defaults.params, request.params):
         if params:

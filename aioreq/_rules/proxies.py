@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from types import NoneType
 
 from .._url import Origin
 from ..exceptions import InvalidURL
@@ -28,6 +29,7 @@ class Ways:
         environment: the variables that choose proxies where neither is given; None to look at none.
 
     Raises:
+        TypeError: ``proxy`` is not text.
         ValueError: both a Unix socket and a proxy are given.
         InvalidURL: ``proxy`` is not the URL of a proxy.
     """
@@ -35,12 +37,13 @@ class Ways:
     def __init__(
         self, unix_socket: str | None = None, proxy: str | None = None, environment: Mapping[str, str] | None = None
     ) -> None:
+        if not isinstance(proxy, (str, NoneType)):
+            raise TypeError(f"proxy= is one URL as text, for http and https alike, not {type(proxy).__name__}")
         if unix_socket is not None and proxy is not None:
             raise ValueError("unix_socket= and proxy= are two ways to the server: choose one")
         self._unix_socket = unix_socket
         self.proxy = None if proxy is None else Proxy.parse(proxy)
-        is_open = unix_socket is None and proxy is None and environment is not None
-        self._environment = EnvironmentProxies(environment if is_open and environment is not None else {})
+        self._environment = EnvironmentProxies(environment or {})
 
     def route(self, origin: Origin) -> Route:
         """The route to ``origin``.

@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from .._message import PreparedRequest, Response
-from ..exceptions import ConnectionError, RequestException, SSLError, Timeout
+from ..exceptions import ConnectionError, ProxyError, RequestException, SSLError, Timeout
 
 # RFC 9110, section 9.2.2: doing it twice is the same as doing it once.
 IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))
@@ -66,8 +66,7 @@ class Retry:
 
     def after_error(self, request: PreparedRequest, error: RequestException, attempt: int) -> float | None:
         """Seconds to wait before trying again, or None when this error is the last."""
-        passing = isinstance(error, (ConnectionError, Timeout)) and not isinstance(error, SSLError)
-        if not passing or not self._may_repeat(request, attempt):
+        if not _is_passing(error) or not self._may_repeat(request, attempt):
             return None
         return self._delay(attempt)
 
@@ -78,6 +77,13 @@ class Retry:
     def _delay(self, attempt: int) -> float:
         delay = min(self.backoff * 2.0 ** (attempt - 1), self.max_delay)
         return delay * (1 - random.random() / 2)  # noqa: S311 - spreads clients, guards nothing
+
+
+def _is_passing(error: RequestException) -> bool:
+    """Whether it may be gone the next time: no certificate is trusted, and no password accepted, for asking again."""
+    if isinstance(error, ProxyError) and error.status_code is not None:
+        return error.status_code >= 500
+    return isinstance(error, (ConnectionError, Timeout)) and not isinstance(error, SSLError)
 
 
 def retry_after(response: Response) -> float | None:

@@ -121,11 +121,6 @@ class Route:
         return cls(None if proxy.speaks_http and origin[0] == "http" else origin, None, proxy)
 
     @property
-    def is_secure(self) -> bool:
-        """Whether there is TLS to the server."""
-        return self.origin is not None and self.origin[0] == "https"
-
-    @property
     def is_forwarded(self) -> bool:
         """Whether a proxy reads the requests and sends them on; other proxies only pass bytes."""
         return self.origin is None

@@ -110,6 +110,8 @@ class MultipartParam:
             return guessed
         if self.fileobj is not None:
             return _TEXT if isinstance(self.fileobj, (str, io.StringIO)) else _BINARY
+        if value is None and self.filesize is not None:  # a file whose bytes somebody else sends
+            return _BINARY
         if isinstance(value, (bytes, bytearray, memoryview)):
             return _BINARY if self.filename or not _is_utf8(self.value or b"") else _TEXT
         return _TEXT
@@ -179,13 +181,16 @@ class MultipartParam:
 
     def encode_hdr(self, boundary: str | bytes) -> bytes:
         """The delimiter line and the head of the part, its empty line included (RFC 7578, section 4.2)."""
+        return self._head(quoted_boundary(boundary))
+
+    def _head(self, boundary: bytes) -> bytes:
         disposition = f'form-data; name="{self.name.translate(_ESCAPES)}"'
         if self.filename is not None:
             disposition += f'; filename="{self.filename.translate(_ESCAPES)}"'
         lines = [f"Content-Disposition: {disposition}", f"Content-Type: {self.filetype}"]
         lines += [f"{name}: {value}" for name, value in self.headers.items()]
         head = "\r\n".join(lines).encode("utf-8", "surrogateescape")
-        return b"--%b\r\n%b\r\n\r\n" % (quoted_boundary(boundary), head)
+        return b"--%b\r\n%b\r\n\r\n" % (boundary, head)
 
     def encode(self, boundary: str | bytes) -> bytes:
         """The whole part. Blocks while it reads a file; :meth:`iter_encode` does not.
@@ -256,8 +261,8 @@ class MultipartParam:
             raise ValueError("Don't know how to reset this parameter")
 
     def segments(self, boundary: bytes, *, watch: bool) -> list[Segment]:
-        """What a body is made of; ``watch`` for a boundary that the caller chose, which data may contain."""
-        head = self.encode_hdr(boundary)
+        """What a body is made of, its boundary quoted; ``watch`` for one that the caller chose: data may contain it."""
+        head = self._head(boundary)
         if self._segment is None or isinstance(self._segment, Bytes):
             data = self._read_now()
             if watch:
@@ -306,8 +311,8 @@ def refuse_boundary(data: bytes, delimiter: bytes, name: str) -> None:
 
 
 def _pairs(params: Any) -> Iterable[tuple[Any, Any]]:
-    if isinstance(params, (str, bytes)):
-        raise InvalidBody("fields are a mapping, pairs or MultipartParams, not a string")
+    if isinstance(params, (str, bytes)) or not isinstance(params, (Iterable, MultipartParam)):
+        raise InvalidBody(f"fields are a mapping, pairs or MultipartParams, not {type(params).__name__}")
     if isinstance(params, Mapping):
         return params.items()
     if isinstance(params, MultipartParam):
@@ -328,7 +333,7 @@ def _is_file_tuple(value: Any) -> bool:
         isinstance(value, (tuple, list))
         and 2 <= len(value) <= 4
         and (value[0] is None or isinstance(value[0], (str, bytes)))
-        and (isinstance(value, tuple) or not all(isinstance(item, (str, bytes)) for item in value))
+        and (isinstance(value, tuple) or is_file(value[1]) or isinstance(value[1], os.PathLike))
     )
 
 

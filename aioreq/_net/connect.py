@@ -1,0 +1,183 @@
+"""From a name to a connected socket: addresses are looked up, and raced against each other.
+
+The race is that of RFC 8305 (Happy Eyeballs), section 5: an address that does not answer soon gets company by
+the next one, a failure brings the next one at once, and the first that is connected wins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import socket
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+# RFC 8305, section 8: how long one address may take before the next is tried beside it.
+_NEXT_ADDRESS_AFTER = 0.25
+
+Resolver = Callable[[str, int], Iterable[Any] | Awaitable[Iterable[Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An address as the socket module has it: family, and what ``connect`` takes."""
+
+    family: int
+    place: tuple[Any, ...]
+
+    @property
+    def host(self) -> str:
+        """The IP address."""
+        return str(self.place[0])
+
+    @property
+    def port(self) -> int:
+        """The port."""
+        return int(self.place[1])
+
+
+class Connector:
+    """Connects to hosts by their names.
+
+    Args:
+        resolver: called with (host, port) instead of the operating system, and gives IP addresses, or pairs of an IP
+            address and a port; may be asynchronous.
+        local_address: (IP address, port) to connect from.
+
+    Raises:
+        ValueError: ``local_address`` is no IP address and port.
+    """
+
+    def __init__(self, resolver: Resolver | None = None, local_address: tuple[str, int] | None = None) -> None:
+        self._resolver = resolver
+        self._local = None if local_address is None else _checked_local(local_address)
+
+    async def connect(self, host: str, port: int) -> socket.socket:
+        """A connected socket, not blocking.
+
+        Raises:
+            OSError: the name has no address, or nobody listens there.
+        """
+        addresses = await self.resolve(host, port)
+        if self._local is not None:
+            addresses = [address for address in addresses if address.family == self._local.family]
+            if not addresses:
+                raise OSError(f"the local address {self._local.host} can reach none of the host's addresses")
+        if len(addresses) == 1:
+            return await _connect(addresses[0], self._local)
+        return await _race(addresses, self._local)
+
+    async def resolve(self, host: str, port: int) -> list[Address]:
+        """The host's addresses in the order they are to be tried, one at least.
+
+        Raises:
+            OSError: there is none.
+        """
+        with suppress(OSError, UnicodeError):
+            return [_numeric(host, port)]
+        if self._resolver is None:
+            found = await _ask_system(host, port)
+        else:
+            answer = self._resolver(host, port)
+            found = [_given(entry, port) for entry in (await answer if inspect.isawaitable(answer) else answer)]
+        if not found:
+            raise OSError("the name has no address")
+        return _alternating(found)
+
+
+def _checked_local(local_address: tuple[str, int]) -> Address:
+    try:
+        host, port = local_address
+        return _numeric(host, port)
+    except (OSError, TypeError, ValueError, OverflowError):
+        raise ValueError(
+            f"local_address={local_address!r}: pass (an IP address of this machine, a port or 0 for any)"
+        ) from None
+
+
+def _numeric(host: str, port: int) -> Address:
+    """The address that is written as numbers; never asks anybody."""
+    flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+    family, *_, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)[0]
+    return Address(family, place)
+
+
+def _given(entry: Any, port: int) -> Address:
+    """What a resolver of the caller's gave."""
+    host, port = (entry, port) if isinstance(entry, str) else entry
+    try:
+        return _numeric(host, port)
+    except OSError as error:
+        raise OSError(f"the resolver gave {host!r}, which is no IP address") from error
+
+
+async def _ask_system(host: str, port: int) -> list[Address]:
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:  # a label of more than 63 characters, or an empty one
+        raise OSError("the name can't be a host's") from error
+    return [Address(family, place) for family, _, _, _, place in found]
+
+
+def _alternating(addresses: list[Address]) -> list[Address]:
+    """IPv6 and IPv4 by turns, the family of the first one first (RFC 8305, section 4)."""
+    first = [address for address in addresses if address.family == addresses[0].family]
+    second = [address for address in addresses if address.family != addresses[0].family]
+    paired = [address for pair in zip(first, second, strict=False) for address in pair]
+    shorter = len(paired) // 2
+    return paired + first[shorter:] + second[shorter:]
+
+
+async def _connect(address: Address, local: Address | None) -> socket.socket:
+    sock = socket.socket(address.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        sock.setblocking(False)
+        if local is not None:
+            sock.bind(local.place)
+        await asyncio.get_running_loop().sock_connect(sock, address.place)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def _race(addresses: list[Address], local: Address | None) -> socket.socket:
+    """The first socket that is connected; the others are given up."""
+    waiting = deque(addresses)
+    running: dict[asyncio.Task[socket.socket], Address] = {}
+    failures: list[tuple[Address, OSError]] = []
+    try:
+        while waiting or running:
+            if waiting:
+                running[asyncio.create_task(_connect(waiting[0], local))] = waiting.popleft()
+            patience = _NEXT_ADDRESS_AFTER if waiting else None
+            done, _ = await asyncio.wait(running, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                address = running.pop(task)
+                error = task.exception()
+                if error is None:
+                    return task.result()
+                if not isinstance(error, OSError):
+                    raise error
+                failures.append((address, error))
+    finally:
+        for task in running:
+            task.cancel()
+            task.add_done_callback(_close_unwanted)
+    raise _joint(failures)
+
+
+def _close_unwanted(task: asyncio.Task[socket.socket]) -> None:
+    """Close the socket of one that was connected after all."""
+    if not task.cancelled() and task.exception() is None:
+        task.result().close()
+
+
+def _joint(failures: list[tuple[Address, OSError]]) -> OSError:
+    """All that failed in one error."""
+    if len({error.errno for _, error in failures}) == 1:
+        return failures[0][1]
+    return OSError("; ".join(f"{address.host}: {error.strerror or error}" for address, error in failures))

@@ -1,0 +1,57 @@
+"""How Sphinx builds these pages: ``make docs`` puts them into docs/_build/html."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import aioreq
+
+project = "aioreq"
+author = "the aioreq authors"
+copyright = author  # noqa: A001 - Sphinx's own name
+version = release = aioreq.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
+exclude_patterns = ["_build"]
+default_role = "code"
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+python_use_unqualified_type_names = True
+napoleon_use_ivar = True
+
+# What is printed stands behind this sign in the examples, and is not to be copied along.
+copybutton_exclude = ".linenos, .gp, .go"
+
+html_theme = "furo"
+html_title = "aioreq"
+html_copy_source = False
+html_show_copyright = False
+
+# The references to the standard library lead nowhere here: a build fetches nothing.
+nitpick_ignore_regex = [
+    ("py:.*", r"(asyncio|builtins|collections|concurrent|contextlib|dataclasses|datetime|http|json|os|ssl|typing)\..*"),
+    ("py:.*", r"(Any|Self|TypeVar|Callable|Awaitable|Iterable|Mapping|Collection|Async\w+|Abstract\w+|\w*Error)"),
+    ("py:.*", r"aioreq\._.*"),
+]
+
+
+def _public_name(_app: Any, env: Any, node: Any, contnode: Any) -> Any:
+    """Where a signature names a class by the private module it is written in, lead to its public name."""
+    name = node.get("reftarget", "").rpartition(".")[2]
+    domain = env.get_domain("py")
+    for module in ("aioreq", "aioreq.testing", "aioreq.exceptions"):
+        public = f"{module}.{name}"
+        if public in domain.objects and public != node["reftarget"]:
+            return domain.resolve_xref(
+                env, node["refdoc"], env.app.builder, "obj", public, node, contnode
+            )
+    return None
+
+
+def setup(app: Any) -> None:
+    """Called by Sphinx."""
+    app.connect("missing-reference", _public_name)

@@ -1,0 +1,1 @@
+"""The ways to a server: proxies, Unix sockets, names and addresses, and whom to trust there."""
