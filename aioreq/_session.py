@@ -119,7 +119,7 @@ class Session:
 
     @property
     def pool(self) -> Pool:
-        """The connections, to look at: ``open``, ``idle``, ``waiting``.
+        """The connections, to look at (``open``, ``idle``, ``waiting``).
 
         Raises:
             AttributeError: the session has a transport of another kind.

@@ -18,7 +18,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 # A name's labels have 1 to 63 characters each (RFC 1035, section 2.3.4); a dot may end it.
-_HOST = re.compile(r"[a-zA-Z0-9_-]{1,63}(\.[a-zA-Z0-9_-]{1,63})*\.?|[0-9a-fA-F:.]+(%[A-Za-z0-9._-]+)?")
+_HOST = re.compile(r"[a-zA-Z0-9_-]{1,63}(\.[a-zA-Z0-9_-]{1,63})*\.?|[0-9a-fA-F.]*:[0-9a-fA-F:.]+(%[A-Za-z0-9._-]+)?")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 

@@ -110,7 +110,7 @@ class AuthenticationError(RequestException):
 
 
 class HTTPError(RequestException):
-    """An answer of 400 or more, from :meth:`Response.raise_for_status`."""
+    """An answer of 400 or more, from :meth:`aioreq.Response.raise_for_status`."""
 
 
 class TooManyRedirects(RequestException):

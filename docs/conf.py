@@ -19,12 +19,10 @@ myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
 napoleon_use_ivar = True
-
-# What is printed stands behind this sign in the examples, and is not to be copied along.
-copybutton_exclude = ".linenos, .gp, .go"
 
 html_theme = "furo"
 html_title = "aioreq"
@@ -35,7 +33,7 @@ html_show_copyright = False
 nitpick_ignore_regex = [
     ("py:.*", r"(asyncio|builtins|collections|concurrent|contextlib|dataclasses|datetime|http|json|os|ssl|typing)\..*"),
     ("py:.*", r"(Any|Self|TypeVar|Callable|Awaitable|Iterable|Mapping|Collection|Async\w+|Abstract\w+|\w*Error)"),
-    ("py:.*", r"aioreq\._.*"),
+    ("py:.*", r"(aioreq\.(.*\.)?_.*|Ending|Future|Gates|Marks|P|Stream|hashlib\._Hash)"),
 ]
 
 

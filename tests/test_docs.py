@@ -4,8 +4,8 @@ How an example is written, on any page of docs/ and in README.md:
 
 - A page's blocks of ```` ```python ```` run in order and share their names, as in a notebook; ``await`` stands at the
   top level where it is needed. A block without it runs in a thread of its own, so that it may call ``asyncio.run``.
-- ``url`` is the address of a bin that takes uploads, ``server`` that of the server it belongs to. What else a page
-  needs stands in a comment that begins with ``<!-- setup``.
+- ``url`` is the address of a bin that takes uploads, as is ``https://example.org/upload``, and ``server`` that of the
+  server it belongs to. What else a page needs stands in a comment that begins with ``<!-- setup``.
 - ``#> `` begins a line that the block prints, and ``...`` in it stands for anything. All lines are compared.
 - A block of ```` ```python raises ```` ends with an error, and ``#> `` shows it as the last line of a traceback does.
 - A block of ```` ```python before ```` belongs to another library; such blocks run apart from the page's own.
@@ -119,7 +119,7 @@ class Page:
         return None
 
     async def _execute(self, block: Block) -> None:
-        source = "\n" * block.line + block.code
+        source = "\n" * block.line + block.code.replace("https://example.org/upload", self._names["url"])
         code = compile(source, block.page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
         if code.co_flags & inspect.CO_COROUTINE:
             await eval(code, self._names)
@@ -134,7 +134,7 @@ class Page:
 
 
 def _fits(expected: list[str], printed: list[str]) -> bool:
-    pattern = ".*".join(re.escape(part) for part in " ".join(expected).split("..."))
+    pattern = ".*".join(re.escape(part) for part in re.split(r" ?\.\.\. ?", " ".join(expected)))
     return re.fullmatch(pattern, " ".join(" ".join(printed).split()), re.DOTALL) is not None
 
 
@@ -152,8 +152,9 @@ def names(bin_server: str) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Examples write files; no proxy of the machine's comes between."""
+    """Examples write files, and README.md reads one; no proxy of the machine's comes between."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "holiday.mkv").write_bytes(bytes(100_000))
     for name in list(os.environ):
         if name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)

@@ -152,7 +152,8 @@ async def _race(addresses: list[Address], local: Address | None) -> socket.socke
     try:
         while waiting or running:
             if waiting:
-                running[asyncio.create_task(_connect(waiting[0], local))] = waiting.popleft()
+                address = waiting.popleft()
+                running[asyncio.create_task(_connect(address, local))] = address
             patience = _NEXT_ADDRESS_AFTER if waiting else None
             done, _ = await asyncio.wait(running, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
             for task in done:

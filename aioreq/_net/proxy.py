@@ -12,6 +12,10 @@ from ..exceptions import ExtraRequired, ProxyError, RemoteProtocolError
 from .stream import Stream
 
 
+# 407 is the one (RFC 9110, section 15.5.8); tinyproxy says 401 to credentials that are wrong.
+_WANTS_CREDENTIALS = (401, 407)
+
+
 async def open_tunnel(stream: Stream, proxy: Proxy, origin: Origin) -> None:
     """Have an HTTP proxy pass bytes on to ``origin`` (CONNECT: RFC 9110, section 9.3.6).
 
@@ -47,7 +51,7 @@ async def _final_head(stream: Stream, parser: AnswerParser) -> Head:
 def refusal(proxy: Proxy, status: int, reason: str) -> ProxyError:
     """The error for an answer in which the proxy refuses."""
     said = f"{status} {reason}".strip()
-    if status != 407:
+    if status not in _WANTS_CREDENTIALS:
         advice = ""
     elif proxy.credentials is None:
         advice = ": it wants credentials, which go into its URL (http://user:password@host:port)"

@@ -84,6 +84,8 @@ class MultipartParam:
     ) -> None:
         if value is not None and fileobj is not None:
             raise InvalidBody(f"the field {name!r} has both a value and a fileobj: pass one of them")
+        if filesize is not None and (not isinstance(filesize, int) or filesize < 0):
+            raise InvalidBody(f"the field {name!r} has filesize={filesize!r}, which is no number of bytes")
         self.name = _text(name)
         self.filename = None if filename is None else _text(filename)
         self.cb = cb

@@ -78,12 +78,12 @@ class FaultServer:
 
     @property
     def address(self) -> tuple[str, int] | str:
-        """Host and port, or the path of the Unix socket: what `socket.connect` takes."""
+        """Host and port, or the path of the Unix socket, as `socket.connect` takes them."""
         return str(self._unix_socket) if self._unix_socket else (self._host, self._port)
 
     @property
     def url(self) -> str:
-        """Where the server is, without a closing slash, as in `https://127.0.0.1:4433`."""
+        """Where the server is, without a slash at the end."""
         host = f"[{self._host}]" if ":" in self._host else self._host
         scheme = "https" if self._tls else "http"
         return f"{scheme}://localhost" if self._unix_socket else f"{scheme}://{host}:{self._port}"
@@ -100,7 +100,7 @@ class FaultServer:
 
     @property
     def violations(self) -> list[str]:
-        """Where clients broke HTTP/1.1, in words: bad heads, bad framing, bytes past the end of a body."""
+        """Where clients broke HTTP/1.1, in words (bad heads, bad framing, bytes past the end of a body)."""
         return [f"connection {log.number}: {what}" for log in self.connections for what in log.violations]
 
     def reached(self, name: str, times: int = 1) -> Notice:

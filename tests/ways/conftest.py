@@ -1,6 +1,7 @@
 """The proxies as fixtures, and an environment that names none."""
 
 import os
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -42,3 +43,11 @@ def private_socks_proxy() -> Iterator[RunningProxy]:
     """microsocks: SOCKS5, for those with credentials."""
     with microsocks() as proxy:
         yield proxy
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port of 127.0.0.1 that refuses connections: taken, so that nobody else listens there, but not listening."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]

@@ -16,7 +16,7 @@ from tests.servers.endpoint import SECONDS_TO_START, Endpoint, listening_socket
 from tests.servers.process import server_process
 from tests.servers.requirements import require
 
-USERNAME, PASSWORD = "proxy-user", "s3cr3t"
+USERNAME, PASSWORD = "proxy-user", "open-sesame"
 
 
 @dataclass(frozen=True)

@@ -28,19 +28,22 @@ class Script:
 async def scripted_proxy(answer: bytes, *, hang_up: bool = False, any_bytes: bool = False) -> AsyncIterator[Script]:
     """A proxy that gives `answer` to each request's head; with `hang_up` it then closes the connection.
 
-    With `any_bytes` whatever comes first is answered, for what does not begin with a head.
+    With `any_bytes` whatever comes first is answered, for what does not begin with a head, and nothing after it.
     """
     writers: list[asyncio.StreamWriter] = []
+    serving: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.append(writer)
+        serving.add(_this_task())
         script.connections += 1
         try:
             while True:
                 head = await (reader.readuntil(b"\r\n\r\n") if not any_bytes else _some(reader))
+                if not any_bytes or not script.heads:
+                    writer.write(answer)
                 script.heads.append(head)
                 script.asked.set()
-                writer.write(answer)
                 if hang_up:
                     break
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -53,16 +56,18 @@ async def scripted_proxy(answer: bytes, *, hang_up: bool = False, any_bytes: boo
     try:
         yield script
     finally:
-        await _end(server, writers)
+        await _end(server, writers, serving)
 
 
 @asynccontextmanager
 async def tls_before(proxy: RunningProxy, context: ssl.SSLContext) -> AsyncIterator[RunningProxy]:
     """TLS before a proxy that has none: takes it off, and passes bytes on."""
     writers: list[asyncio.StreamWriter] = []
+    serving: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.append(writer)
+        serving.add(_this_task())
         onward_reader, onward_writer = await asyncio.open_connection("127.0.0.1", proxy.port)
         writers.append(onward_writer)
         await asyncio.gather(_pass(reader, onward_writer), _pass(onward_reader, writer))
@@ -71,7 +76,7 @@ async def tls_before(proxy: RunningProxy, context: ssl.SSLContext) -> AsyncItera
     try:
         yield RunningProxy(server.sockets[0].getsockname()[1])
     finally:
-        await _end(server, writers)
+        await _end(server, writers, serving)
 
 
 async def _some(reader: asyncio.StreamReader) -> bytes:
@@ -91,8 +96,18 @@ async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
-async def _end(server: asyncio.Server, writers: list[asyncio.StreamWriter]) -> None:
+def _this_task() -> asyncio.Task[None]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
+
+
+async def _end(
+    server: asyncio.Server, writers: list[asyncio.StreamWriter], serving: set[asyncio.Task[None]]
+) -> None:
     server.close()
     for writer in writers:
         writer.transport.abort()
+    if serving:
+        await asyncio.wait(serving)
     await server.wait_closed()
