@@ -17,20 +17,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import itertools
 import json
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import urlencode
 
 from ._files import FileSource, OpenFile
-from ._threads import READERS
+from ._threads import READERS, forget_error
 from .exceptions import BodyLengthError, InvalidBody, UnrewindableBodyError
 
 # Read-ahead blocks start small, so that a thousand stalled uploads hold little memory, and grow to where a
 # thread hop no longer shows: 64 KiB blocks reach a quarter of the rate of 1 MiB ones.
 _FIRST_BLOCK = 64 * 1024
 _LARGEST_BLOCK = 1024 * 1024
+# Items taken from a plain iterator in one hop to a thread.
+_BATCH = 1024
 
 
 class Segment(ABC):
@@ -43,11 +47,14 @@ class Segment(ABC):
 
     __slots__ = ("length", "param")
 
-    one_shot: ClassVar[bool] = False
-
     def __init__(self, length: int | None) -> None:
         self.length = length
         self.param: Any = None
+
+    @property
+    def one_shot(self) -> bool:
+        """Whether it can be read only once."""
+        return False
 
     @abstractmethod
     def chunks(self) -> AsyncGenerator[bytes, None]:
@@ -152,22 +159,32 @@ class Position:
             block = _as_bytes(self._file.read(size))
         if not block:
             raise _too_few(offset, self._declared)
+        if offset + len(block) > self._declared:  # a reader that does not mind the size it was asked for
+            raise _too_many(offset + len(block), self._declared)
         return block
 
 
+# Sources that were begun, by id: a generator that is described a second time (a Request sent again, one body in two
+# calls) has begun all the same, and would give the rest, or nothing.
+_begun: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+
+
 class _OneShot(Segment):
-    """A source that can be read once."""
+    """A source that can be read once, unless the child knows better."""
 
-    __slots__ = ("_begun",)
+    __slots__ = ("_has_begun", "_source")
 
-    one_shot = True
-
-    def __init__(self, length: int | None) -> None:
+    def __init__(self, source: Any, length: int | None) -> None:
         super().__init__(length)
-        self._begun = False
+        self._source = source
+        self._has_begun = False
+
+    @property
+    def one_shot(self) -> bool:
+        return True
 
     def require_fresh(self) -> None:
-        if self._begun:
+        if self.one_shot and (self._has_begun or _begun.get(id(self._source)) is self._source):
             raise UnrewindableBodyError(
                 "the body must be sent again, but its source can be read only once and has begun; "
                 "pass bytes, a path, an open file, or an object whose iteration can start anew"
@@ -175,17 +192,16 @@ class _OneShot(Segment):
 
     def _begin(self) -> None:
         self.require_fresh()
-        self._begun = True
+        self._has_begun = True
+        if self.one_shot:
+            with contextlib.suppress(TypeError):  # what can't be referenced weakly is known by its segment alone
+                _begun[id(self._source)] = self._source
 
 
 class SyncStream(_OneShot):
     """A file-like object without a position (a pipe, a socket's file), whose length was declared."""
 
-    __slots__ = ("_file",)
-
-    def __init__(self, file: Any, length: int | None) -> None:
-        super().__init__(length)
-        self._file = file
+    __slots__ = ()
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         self._begin()
@@ -194,49 +210,78 @@ class SyncStream(_OneShot):
                 yield block
 
     async def _blocks(self) -> AsyncGenerator[bytes, None]:
-        while block := _as_bytes(await READERS.start(self._file.read, _FIRST_BLOCK)):
+        while block := _as_bytes(await READERS.start(self._source.read, _FIRST_BLOCK)):
             yield block
 
 
 class AsyncReader(_OneShot):
     """An object with ``async read(size)``, as aiofiles, anyio and Starlette have; rewound where it can be."""
 
-    __slots__ = ("_file",)
+    __slots__ = ("_turns",)
 
-    def __init__(self, file: Any, length: int | None) -> None:
-        super().__init__(length)
-        self._file = file
+    def __init__(self, turns: Turns, length: int | None) -> None:
+        super().__init__(turns.file, length)
+        self._turns = turns
 
-    def require_fresh(self) -> None:
-        if not hasattr(self._file, "seek"):
-            super().require_fresh()
+    @property
+    def one_shot(self) -> bool:
+        return not self._turns.can_seek
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         self._begin()
-        if hasattr(self._file, "seek"):
-            await self._file.seek(0)
         async with contextlib.aclosing(_exactly(self._blocks(), self.length)) as blocks:
             async for block in blocks:
                 yield block
 
     async def _blocks(self) -> AsyncGenerator[bytes, None]:
-        while block := _as_bytes(await self._file.read(_FIRST_BLOCK)):
+        offset = 0
+        while block := await self._turns.read(_FIRST_BLOCK, offset):
+            offset += len(block)
             yield block
+
+
+class Turns:
+    """Several readings of one async file, one read at a time: each finds its place first.
+
+    Attributes:
+        file: the file.
+        can_seek: whether it can be read from any place, hence more than once.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self.file = file
+        self.can_seek = hasattr(file, "seek")
+        self._lock = asyncio.Lock()
+        self._position: int | None = None
+
+    async def read(self, size: int, offset: int) -> bytes:
+        """At most ``size`` bytes from ``offset``; ``b""`` at the end."""
+        async with self._lock:
+            if self.can_seek and (offset == 0 or offset != self._position):
+                await self._seek(offset)
+            self._position = None  # a read that is cancelled may leave it anywhere
+            block = _as_bytes(await self.file.read(size))
+            self._position = offset + len(block)
+        return block
+
+    async def _seek(self, offset: int) -> None:
+        try:
+            await self.file.seek(offset)
+        except (OSError, ValueError):  # io.UnsupportedOperation is both
+            if offset:
+                raise
+            self.can_seek = False  # a pipe: it has the method, and no position
 
 
 class Iteration(_OneShot):
     """What an async or sync iterable gives. An iterator can be read once; an iterable, as often as it likes."""
 
-    __slots__ = ("_source",)
+    __slots__ = ()
 
-    def __init__(self, source: Any, length: int | None) -> None:
-        super().__init__(length)
-        self._source = source
-
-    def require_fresh(self) -> None:
+    @property
+    def one_shot(self) -> bool:
         # Only an iterator is its own iterator; anything else starts anew each time it is asked.
-        if hasattr(self._source, "__anext__") or hasattr(self._source, "__next__"):
-            super().require_fresh()
+        return hasattr(self._source, "__anext__") or hasattr(self._source, "__next__")
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         self._begin()
@@ -257,26 +302,32 @@ class Iteration(_OneShot):
 
     async def _sync_blocks(self) -> AsyncGenerator[bytes, None]:
         batches = _Batches(iter(self._source))
-        while batch := await READERS.start(batches.next):
-            yield batch
+        while not batches.ended:
+            yield await READERS.start(batches.next)
 
 
 class _Batches:
-    """Takes from a plain iterator in a worker thread, several small items to a hop."""
+    """Takes from a plain iterator in a worker thread, several small items to a hop.
+
+    Attributes:
+        ended: whether the iterator has.
+    """
 
     def __init__(self, iterator: Iterator[Any]) -> None:
         self._iterator = iterator
+        self.ended = False
 
     def next(self) -> bytes:
-        """The next items, joined: up to 64 KiB unless one item is larger; empty at the end. Blocks."""
+        """The next items, joined: up to 64 KiB unless one item is larger. Blocks."""
         batch: list[bytes] = []
         size = 0
-        for item in self._iterator:
+        for item in itertools.islice(self._iterator, _BATCH):  # items may be empty for ever, and a thread is not ours
             block = _as_bytes(item)
             batch.append(block)
             size += len(block)
             if size >= _FIRST_BLOCK:
-                break
+                return b"".join(batch)
+        self.ended = len(batch) < _BATCH
         return b"".join(batch)
 
 
@@ -294,6 +345,7 @@ async def _read_ahead(read: Callable[[int, int], bytes], length: int) -> AsyncGe
     finally:
         if pending is not None:
             pending.cancel()
+            pending.add_done_callback(forget_error)  # it may have failed while the last block was sent
 
 
 async def _exactly(blocks: AsyncGenerator[bytes, None], length: int | None) -> AsyncGenerator[bytes, None]:
@@ -308,16 +360,17 @@ async def _exactly(blocks: AsyncGenerator[bytes, None], length: int | None) -> A
         async for block in blocks:
             seen += len(block)
             if length is not None and seen > length:
-                raise BodyLengthError(f"{length} bytes were declared, but the source gave at least {seen}")
+                raise _too_many(seen, length)
+            if not block:
+                await asyncio.sleep(0)  # a source that gives nothing for ever must not hold the loop
+                continue
             if held:
                 yield held
                 held = b""
             if seen == length:
                 held = block
-            elif block:
-                yield block
             else:
-                await asyncio.sleep(0)  # a source that gives nothing for ever must not hold the loop
+                yield block
     if length is not None and seen < length:
         raise _too_few(seen, length)
     if held:
@@ -326,6 +379,10 @@ async def _exactly(blocks: AsyncGenerator[bytes, None], length: int | None) -> A
 
 def _too_few(seen: int, declared: int) -> BodyLengthError:
     return BodyLengthError(f"{declared} bytes were declared, but the source gave only {seen}")
+
+
+def _too_many(seen: int, declared: int) -> BodyLengthError:
+    return BodyLengthError(f"{declared} bytes were declared, but the source gave at least {seen}")
 
 
 def _as_bytes(block: Any) -> bytes:
@@ -387,6 +444,15 @@ class Body:
         """Raise UnrewindableBodyError when the body can't be sent (again) from its first byte."""
         for segment in self.segments:
             segment.require_fresh()
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the body can be sent (again) from its first byte."""
+        try:
+            self.require_fresh()
+        except UnrewindableBodyError:
+            return False
+        return True
 
     @property
     def in_memory(self) -> bool:

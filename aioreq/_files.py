@@ -72,9 +72,14 @@ class OpenFile(Descriptor):
             while len(data) < size:
                 more = _pread(fd, size - len(data), offset + len(data), self.source.name)
                 if not more:
-                    raise self.source.changed(offset + len(data))
+                    raise self.changed()
                 data += more
         return data
+
+    def changed(self) -> FileChanged:
+        """The error for a file that has become shorter."""
+        with self as fd:
+            return self.source.changed(os.fstat(fd).st_size)
 
 
 # Windows has no pread, and duplicated descriptors share one position.

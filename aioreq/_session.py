@@ -339,6 +339,8 @@ class Session:
                 continue
             try:
                 response = await self._exchange(step, terms)
+                if not stream and response.status_code < 300:
+                    await response.read()  # here, so that an answer that is cut short can be tried again
             except RequestException as error:
                 step = talk.throw(error)
                 continue

@@ -15,10 +15,10 @@ import stat
 import sys
 import threading
 import weakref
-from collections.abc import AsyncIterable, Iterable
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import AsyncIterable, Callable, Iterable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from ._body import AsyncReader, Bytes, FileRegion, Iteration, Position, Segment, SyncReader, SyncStream
+from ._body import AsyncReader, Bytes, FileRegion, Iteration, Position, Segment, SyncReader, SyncStream, Turns
 from ._files import FileSource
 from .exceptions import InvalidBody
 
@@ -160,7 +160,7 @@ def _describe_async_file(file: Any, length: int | None, *, chunked: bool) -> Seg
         length = file.size
     if length is None and not chunked:
         raise InvalidBody(f"the size of {type(file).__name__} can't be found without waiting: pass filesize=")
-    return AsyncReader(file, length)
+    return AsyncReader(_shared(_turns, file, Turns), length)
 
 
 def _describe_sync_file(file: Any, length: int | None, *, chunked: bool) -> Segment:
@@ -174,7 +174,8 @@ def _describe_sync_file(file: Any, length: int | None, *, chunked: bool) -> Segm
         return SyncStream(file, length)
     if length is None:
         length = _length_by_seeking(file)
-    return SyncReader(Position(file, _lock_of(file), length), length)
+    lock = _shared(_locks, file, _Lock)
+    return SyncReader(Position(file, lock, length), length)
 
 
 def _has_position(file: Any) -> bool:
@@ -205,12 +206,15 @@ def _length_attribute(file: Any) -> int | None:
     return length if isinstance(length, int) else None
 
 
-# One lock for each file-like object in use, shared by the uploads that read it.
+# One lock for each file-like object in use, shared by the uploads that read it; each keeps its file (hence the
+# file's id) alive.
 _locks: weakref.WeakValueDictionary[int, _Lock] = weakref.WeakValueDictionary()
+_turns: weakref.WeakValueDictionary[int, Turns] = weakref.WeakValueDictionary()
+_Shared = TypeVar("_Shared")
 
 
 class _Lock:
-    """A lock that can be weakly referenced, and that keeps its file (hence the file's id) alive."""
+    """A lock that can be weakly referenced."""
 
     def __init__(self, file: Any) -> None:
         self.file = file
@@ -223,11 +227,11 @@ class _Lock:
         self._lock.release()
 
 
-def _lock_of(file: Any) -> _Lock:
-    lock = _locks.get(id(file))
-    if lock is None:
-        lock = _locks[id(file)] = _Lock(file)
-    return lock
+def _shared(kept: weakref.WeakValueDictionary[int, _Shared], file: Any, make: Callable[[Any], _Shared]) -> _Shared:
+    found = kept.get(id(file))
+    if found is None:
+        found = kept[id(file)] = make(file)
+    return found
 
 
 def _no_length(value: Any) -> str:

@@ -19,6 +19,12 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+def forget_error(done: asyncio.Future[Any]) -> None:
+    """Look at the error of a future that nobody awaits any more, so that the loop does not report it as lost."""
+    if not done.cancelled():
+        done.exception()
+
+
 class WorkerPool(Executor):
     """At most ``size`` threads, made when they are needed; an executor for whoever takes one."""
 
@@ -57,11 +63,10 @@ class WorkerPool(Executor):
         try:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:
-            if not future.cancelled():
-                stop()
-                left = asyncio.wrap_future(future)
-                await asyncio.wait((left,))
-                left.exception()  # the cancellation is what the caller hears of
+            stop()
+            left = asyncio.wrap_future(future)
+            left.add_done_callback(forget_error)  # the cancellation is what the caller hears of
+            await asyncio.wait((left,))
             raise
 
     def stop(self) -> None:

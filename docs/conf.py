@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import aioreq
@@ -11,7 +12,12 @@ author = "the aioreq authors"
 copyright = author  # noqa: A001 - Sphinx's own name
 version = release = aioreq.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+]
 exclude_patterns = ["_build"]
 default_role = "code"
 
@@ -31,14 +37,20 @@ html_show_copyright = False
 
 # The references to the standard library lead nowhere here: a build fetches nothing.
 nitpick_ignore_regex = [
-    ("py:.*", r"(asyncio|builtins|collections|concurrent|contextlib|dataclasses|datetime|http|json|os|ssl|typing)\..*"),
-    ("py:.*", r"(Any|Self|TypeVar|Callable|Awaitable|Iterable|Mapping|Collection|Async\w+|Abstract\w+|\w*Error)"),
+    (
+        "py:.*",
+        r"(asyncio|builtins|collections|concurrent|contextlib|dataclasses|datetime|http|json|os|ssl|typing)\..*",
+    ),
+    (
+        "py:.*",
+        r"(Any|Self|TypeVar|Callable|Awaitable|Iterable|Mapping|Collection|Async\w+|Abstract\w+|\w*Error)",
+    ),
     ("py:.*", r"(aioreq\.(.*\.)?_.*|Ending|Future|Gates|Marks|P|Stream|hashlib\._Hash)"),
 ]
 
 
 def _public_name(_app: Any, env: Any, node: Any, contnode: Any) -> Any:
-    """Where a signature names a class by the private module it is written in, lead to its public name."""
+    """Lead from the private module a class is written in to its public name."""
     name = node.get("reftarget", "").rpartition(".")[2]
     domain = env.get_domain("py")
     for module in ("aioreq", "aioreq.testing", "aioreq.exceptions"):
@@ -50,6 +62,17 @@ def _public_name(_app: Any, env: Any, node: Any, contnode: Any) -> Any:
     return None
 
 
+def _without_setup(_app: Any, _docname: str, content: list[str]) -> None:
+    """Leave out what the examples need to run as tests, and keep the lines' numbers."""
+    content[0] = re.sub(
+        r"^<!-- setup\n.*?^-->$",
+        lambda found: "\n" * found[0].count("\n"),
+        content[0],
+        flags=re.DOTALL | re.MULTILINE,
+    )
+
+
 def setup(app: Any) -> None:
     """Called by Sphinx."""
+    app.connect("source-read", _without_setup)
     app.connect("missing-reference", _public_name)

@@ -26,6 +26,7 @@ from aioreq._net.pool import Pool
 from aioreq._net.stream import Stream
 from aioreq._rules.route import Route
 from aioreq.testing import Exchange, FaultServer, faults, script
+from tests.instant_loop import InstantLoop
 from tests.servers.certificates import Certificates
 from tests.servers.endpoint import EchoServer
 from tests.servers.nginx import Nginx
@@ -33,22 +34,6 @@ from tests.servers.nginx import Nginx
 T = TypeVar("T")
 
 A, B, C = (Route(("http", f"{name}.example", 80)) for name in "abc")
-
-
-class InstantLoop(asyncio.SelectorEventLoop):
-    """A loop whose clock jumps to the next timer instead of waiting for it."""
-
-    def __init__(self) -> None:
-        self._now = 0.0
-        super().__init__()
-
-    def time(self) -> float:
-        return self._now
-
-    def _run_once(self) -> None:
-        if not self._ready and self._scheduled:
-            self._now = max(self._now, self._scheduled[0].when())
-        super()._run_once()
 
 
 @pytest.fixture

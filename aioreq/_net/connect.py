@@ -18,6 +18,9 @@ from typing import Any
 # RFC 8305, section 8: how long one address may take before the next is tried beside it.
 _NEXT_ADDRESS_AFTER = 0.25
 
+# How long until a Unix socket with a full queue is tried again: nothing tells when it has room.
+_FULL_QUEUE_PAUSE = 0.01
+
 Resolver = Callable[[str, int], Iterable[Any] | Awaitable[Iterable[Any]]]
 
 
@@ -86,6 +89,37 @@ class Connector:
         if not found:
             raise OSError("the name has no address")
         return _alternating(found)
+
+
+async def connect_unix(path: str) -> socket.socket:
+    """A socket connected to the Unix socket at ``path``, not blocking.
+
+    Raises:
+        OSError: nobody listens there, or the platform has no Unix sockets.
+    """
+    if not hasattr(socket, "AF_UNIX"):
+        raise OSError("this platform has no Unix sockets")
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        while not _connected_now(sock, path):  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(_FULL_QUEUE_PAUSE)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _connected_now(sock: socket.socket, path: str) -> bool:
+    """Connect, or say no where the server's queue is full.
+
+    The event loop's own ``sock_connect`` takes that for a connection that is under way, and then for one that is made.
+    """
+    try:
+        sock.connect(path)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _checked_local(local_address: tuple[str, int]) -> Address:
@@ -168,6 +202,8 @@ async def _race(addresses: list[Address], local: Address | None) -> socket.socke
         for task in running:
             task.cancel()
             task.add_done_callback(_close_unwanted)
+        if running:
+            await asyncio.wait(running)
     raise _joint(failures)
 
 

@@ -13,7 +13,7 @@ from .._rules.route import Proxy, Route, authority
 from .._threads import READERS
 from .._url import Origin
 from ..exceptions import ConnectionError, ConnectTimeout, ProxyError, RequestException, SSLError
-from .connect import Connector, Resolver
+from .connect import Connector, Resolver, connect_unix
 from .proxy import open_tunnel, pass_socks, require_socks
 from .stream import Stream, StreamProtocol
 from .trust import make_context
@@ -79,9 +79,7 @@ class Dialer:
     async def _reach(self, route: Route) -> Stream:
         """A stream to the server, or to an HTTP proxy that nothing has been said to yet."""
         if route.unix_socket is not None:
-            loop = asyncio.get_running_loop()
-            made = await loop.create_unix_connection(lambda: StreamProtocol(loop), route.unix_socket)
-            return Stream(loop, *made)
+            return await _stream_on(await connect_unix(route.unix_socket))
         proxy, origin = route.proxy, route.origin
         if proxy is not None and proxy.speaks_http:
             return await _stream_on(await self._connect_to(proxy))

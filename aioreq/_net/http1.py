@@ -25,15 +25,9 @@ from .._rules.route import Route
 from .._threads import READERS
 from .._timeout import Timeout
 from .._wire.http1 import AnswerParser, End, Event, Head, Interim, encode_head
-from ..exceptions import (
-    ConnectionError,
-    RemoteProtocolError,
-    RequestException,
-    ServerDisconnected,
-    StreamConsumedError,
-)
+from ..exceptions import RemoteProtocolError, RequestException, ServerDisconnected, StreamConsumedError
 from .send import Sender
-from .stream import Stream
+from .stream import BrokenOff, Stream
 
 # A body up to this size leaves with its head in one write, from the task that reads the answer.
 _INLINE = 256 * 1024
@@ -115,7 +109,7 @@ class Exchange:
             head = await self._final_head()
             response = self._response = self._make_response(head)
             response._elapsed = asyncio.get_running_loop().time() - started  # noqa: SLF001
-            if head.status >= 300 and self._is_sending:
+            if self._is_unwanted(head):
                 await self._stop_sending()
             await self._take_what_came(response)
         except BaseException as error:
@@ -139,8 +133,9 @@ class Exchange:
         if self._goes_inline(body) and not expects:
             data = body.read_now() if body.in_memory else await READERS.start(body.read_now)
             self._stream.write(head + data)
+            self._stream.sent_all()
             return
-        self._sender = Sender(self._stream, head, body, self.upload, self._meter(body), self._terms.timeout.write)
+        self._sender = Sender(self._stream, head, body, self.upload, self._meter(body))
         if expects:
             self._sender.hold_body()
         self._stream.sending = True
@@ -162,19 +157,27 @@ class Exchange:
 
     def _sender_done(self, sending: asyncio.Task[None]) -> None:
         self._stream.sent_all()
-        if sending.cancelled():
-            return
-        error = sending.exception()
+        try:
+            error = sending.exception()
+        except asyncio.CancelledError as cancelled:
+            error = None if self._broken_off else cancelled  # the source's own: nobody here has ended it
         # A broken connection is the reader's to tell: the server may have answered before it broke.
-        if error is not None and not isinstance(error, ConnectionError):
+        if error is not None and not isinstance(error, BrokenOff):
             self._stream.fail(error)
+
+    def _is_unwanted(self, head: Head) -> bool:
+        """Whether the body, or what is left of it, need not go out any more: refused, or answered unseen."""
+        if self._sender is None or not self._is_sending:
+            return False
+        return head.status >= 300 or self._sender.holds_body
 
     @property
     def _must_finish_sending(self) -> bool:
-        """Whether the server has answered with success, and the rest of the body still goes out."""
+        """Whether the server has answered with success before the body was out, whole and right."""
         head = self._parser.head
-        unsent = self._sending is None and self._stream.unsent > 0
-        return head is not None and head.status < 300 and (unsent or self._is_sending)
+        if head is None or head.status >= 300 or self._broken_off:
+            return False
+        return self._stream.unsent > 0 if self._sending is None else not self.upload.complete
 
     @property
     def _is_sending(self) -> bool:
@@ -199,7 +202,10 @@ class Exchange:
         """The stream has ended: is the answer whole?"""
         if not self._parser.begun:
             raise ServerDisconnected(self._how_it_ended("without an answer"))
-        if self._parser.head is not None and not self._stream.ended_cleanly:
+        head = self._parser.head
+        # A server that refuses a body and closes with the rest unread sends RST: that may be how its answer ends.
+        refused = head is not None and head.status >= 300 and self._request.body is not None
+        if head is not None and not self._stream.ended_cleanly and not refused:
             raise RemoteProtocolError(self._how_it_ended("in the middle of the answer"))
         return self._parser.feed_eof()
 
@@ -264,14 +270,11 @@ class Exchange:
 
     async def _finish_sending(self) -> None:
         """A server that answered with success still gets the rest of the body."""
-        if self._broken_off:
+        if not self._must_finish_sending:
             return
         try:
-            if self._sending is not None:
-                await self._sending
-            elif self._must_finish_sending:
-                await self._stream.drain()
-        except ConnectionError:
+            await (self._stream.drain() if self._sending is None else self._sending)
+        except BrokenOff:
             self._broken_off = True  # it has answered, whole; response.upload says what left
 
     # --- the end
@@ -315,6 +318,8 @@ class Exchange:
 
     def _explain(self, error: RequestException) -> None:
         attach(error, self._request)
+        if error.response is None:
+            error.response = self._response
         if error.sent is None and self._request.body is not None:
             error.sent = self.upload.sent
 

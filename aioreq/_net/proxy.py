@@ -11,7 +11,6 @@ from .._wire.http1 import AnswerParser, Head, encode_head
 from ..exceptions import ExtraRequired, ProxyError, RemoteProtocolError
 from .stream import Stream
 
-
 # 407 is the one (RFC 9110, section 15.5.8); tinyproxy says 401 to credentials that are wrong.
 _WANTS_CREDENTIALS = (401, 407)
 

@@ -11,6 +11,7 @@ Against reading and writing this is 2.4 times aiohttp's rate and 1.7 times curl'
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import select
 import sys
@@ -19,7 +20,8 @@ from collections.abc import Callable
 from .._files import Descriptor, OpenFile
 from .._threads import PUMPS
 from ..exceptions import FileUnreadable
-from .stream import Stream, write_timeout
+from .stall import LOOKS, Stall, kernel_queue
+from .stream import Stream, broken_off
 
 AVAILABLE = hasattr(os, "sendfile") and sys.platform.startswith("linux")
 
@@ -27,14 +29,25 @@ _CALL = 1024 * 1024
 # A turn ends after this much, so that progress is seen and other uploads get the thread.
 _TURN = 32 * 1024 * 1024
 _PATIENCE_MS = 10
+# What only a file can be at fault for; everything else that sendfile reports, the socket is.
+_FILE_ERRORS = frozenset((errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV, errno.EISDIR, errno.EOVERFLOW))
+# A file system without this way of copying.
+_UNSUPPORTED = frozenset((errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP))
+
+
+class Unsupported(Exception):
+    """The kernel can't copy from this file to a socket; nothing has been sent."""
 
 
 class _Transfer:
     """The state that a thread and the loop hand to each other; never used by both at a time."""
 
     def __init__(self, stream: Stream, file: OpenFile, length: int) -> None:
-        # A descriptor of our own: the transport may close its one while a thread is in the call.
-        self.socket = Descriptor(os.dup(stream.fileno()))
+        try:
+            # A descriptor of our own: the transport may close its one while a thread is in the call.
+            self.socket = Descriptor(os.dup(stream.fileno()))
+        except OSError as error:  # it has done so just now
+            raise broken_off(error) from error
         self.file = file
         self.length = length
         self.offset = 0
@@ -58,24 +71,24 @@ class _Transfer:
                         return
                     continue
                 if moved == 0:
-                    raise self.file.source.changed(self.offset)
+                    raise self.file.changed()
                 self.offset += moved
 
 
-async def pump(stream: Stream, file: OpenFile, length: int, limit: float | None, moved: Callable[[int], None]) -> None:
+async def pump(stream: Stream, file: OpenFile, length: int, moved: Callable[[int], None]) -> None:
     """Send the first ``length`` bytes of ``file``; everything written before must have left.
 
     Args:
         stream: a plain one, whose buffer is empty.
         file: stays open; the caller closes it.
         length: bytes.
-        limit: the longest time in seconds that the kernel may take nothing, or None.
         moved: called with the number of bytes after each turn.
 
     Raises:
+        Unsupported: the kernel can't do this with the file.
         FileChanged: the file has become shorter.
-        WriteTimeout: the kernel took nothing for ``limit`` seconds.
-        ConnectionError: the connection is gone.
+        FileUnreadable: it can't be read any more.
+        BrokenOff: the connection is gone, or nothing moved for the stream's ``write_limit``.
     """
     transfer = _Transfer(stream, file, length)
     try:
@@ -84,37 +97,47 @@ async def pump(stream: Stream, file: OpenFile, length: int, limit: float | None,
             try:
                 await PUMPS.finish(transfer.turn, stop=transfer.stop)
             except OSError as error:
-                raise _explain(error, stream, file) from error
+                raise _explain(error, transfer) from error
             finally:
                 if transfer.offset > before:
                     moved(transfer.offset - before)
             if transfer.offset == before:
-                await _writable(transfer.socket, limit)
+                await _writable(stream, transfer.socket)
     finally:
         transfer.stop()
         transfer.socket.close()
 
 
-def _explain(error: OSError, stream: Stream, file: OpenFile) -> OSError:
-    if isinstance(error, (BrokenPipeError, ConnectionResetError)):
-        return stream.broken(error)
-    return FileUnreadable.from_oserror(error, file.source.name)
+def _explain(error: OSError, transfer: _Transfer) -> Exception:
+    if error.errno in _UNSUPPORTED and not transfer.offset:
+        return Unsupported()
+    if error.errno in _FILE_ERRORS:
+        return FileUnreadable.from_oserror(error, transfer.file.source.name)
+    return broken_off(error)
 
 
-async def _writable(socket: Descriptor, limit: float | None) -> None:
+async def _writable(stream: Stream, socket: Descriptor) -> None:
     """Wait in the loop until the socket takes bytes again."""
     loop = asyncio.get_running_loop()
     ready = loop.create_future()
     with socket as fd:
         loop.add_writer(fd, _done, ready)
         try:
-            async with asyncio.timeout(limit):
-                await ready
-        except TimeoutError:
-            assert limit is not None
-            raise write_timeout(limit) from None
+            await _moving(stream, fd, ready)
         finally:
             loop.remove_writer(fd)
+
+
+async def _moving(stream: Stream, fd: int, ready: asyncio.Future[None]) -> None:
+    """Wait for ``ready`` as long as the kernel's queue moves."""
+    if stream.write_limit is None:
+        await ready
+        return
+    stall = Stall()
+    stall.begin(kernel_queue(fd))
+    while not (await asyncio.wait((ready,), timeout=stream.write_limit / LOOKS))[0]:
+        if stall.found_at(kernel_queue(fd)):
+            raise stream.give_up_writing()
 
 
 def _done(future: asyncio.Future[None]) -> None:

@@ -30,14 +30,11 @@ EXPECT_PATIENCE = 1.0
 class Sender:
     """Sends one head and one body."""
 
-    def __init__(
-        self, stream: Stream, head: bytes, body: Body, upload: Upload, meter: Meter | None, write_limit: float | None
-    ) -> None:
+    def __init__(self, stream: Stream, head: bytes, body: Body, upload: Upload, meter: Meter | None) -> None:
         self._stream = stream
         self._body = body
         self._upload = upload
         self._meter = meter
-        self._write_limit = write_limit
         self._packed: list[bytes] = [head]
         self._packed_size = len(head)
         self._packed_body = 0
@@ -53,6 +50,11 @@ class Sender:
         if self._go_ahead is not None and not self._go_ahead.done():
             self._go_ahead.set_result(None)
 
+    @property
+    def holds_body(self) -> bool:
+        """Whether the body still waits for the server's word."""
+        return self._go_ahead is not None and not self._go_ahead.done()
+
     async def run(self) -> None:
         """Send everything.
 
@@ -60,10 +62,12 @@ class Sender:
             RequestException: the source or the connection failed.
             Exception: what the caller's own iterator or callback raised, as it was raised.
         """
+        self._upload.complete = False  # an empty body too has to be looked at
         try:
             if self._go_ahead is not None:
                 await self._flush()
                 await asyncio.wait((self._go_ahead,), timeout=EXPECT_PATIENCE)
+                self._go_ahead = None
             for segment in self._body.segments:
                 await self._send(segment)
             if self._body.length is None:
@@ -100,7 +104,9 @@ class Sender:
         file = await segment.open()  # before the head leaves: a file that is gone is no reason to begin
         try:
             await self._flush()
-            await pump.pump(self._stream, file, segment.length, self._write_limit, self._moved)
+            await pump.pump(self._stream, file, segment.length, self._moved)
+        except pump.Unsupported:
+            await self._send_chunks(segment)
         finally:
             file.close()
 

@@ -52,7 +52,7 @@ async def negotiate(sock: socket.socket, proxy: Proxy, host: str, port: int) -> 
         talk = Talk(_TYPES[proxy.scheme], proxy.host, proxy.port, user, password, rdns=True, forward=_Connected(sock))
         return await talk.connect(host, port, timeout=_NO_LIMIT)
     except BaseException as error:
-        sock.close()
+        sock.close()  # python-socks has done so already, as far as it got hold of it
         if isinstance(error, (python_socks.ProxyError, OSError, UnicodeError)):
             raise ProxyError(f"the proxy {proxy} gives no way to {authority(host, port)}: {error}") from error
         raise

@@ -28,12 +28,13 @@ from typing import Any
 from .._wire.tls import TLS
 from ..exceptions import ConnectionError, ReadTimeout, SSLError, WriteTimeout
 from .deadline import Deadline
+from .stall import LOOKS, Stall, kernel_queue
 
 _RECEIVE_SIZE = 256 * 1024
 # How much may wait in the reader before the socket is left alone (and the server's window fills).
 _HIGH_WATER = 1024 * 1024
-# A write stall is looked for this many times in the time allowed.
-_STALL_CHECKS = 4
+# Nothing on its way: neither in our hands nor in the kernel's.
+_NOTHING = (0, 0)
 
 _buffers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = weakref.WeakKeyDictionary()
 
@@ -211,6 +212,10 @@ def _left_in_kernel(transport: asyncio.Transport | None) -> list[bytes]:
     return pieces
 
 
+class BrokenOff(ConnectionError):
+    """The connection broke while it was written to. The reader has the last word: the server may have answered."""
+
+
 class Stream:
     """A connected socket: write, drain, receive; with time limits that measure silence.
 
@@ -226,11 +231,12 @@ class Stream:
         self._writer = asyncio.StreamWriter(transport, protocol, protocol.reader, loop)
         self._layers: list[TLS] = []  # the one next to the socket first; a second one is TLS through a proxy's TLS
         self._read_limit: float | None = None
-        self._read_deadline = Deadline(loop, self._read_expired)
+        self._read_deadline = Deadline(loop, self._look_for_read_stall)
+        self._read_stall = Stall()
         self._write_limit: float | None = None
-        self._write_deadline = Deadline(loop, self._write_checked)
-        self._write_strikes = 0
-        self._write_left = 0
+        self._write_deadline = Deadline(loop, self._look_for_write_stall)
+        self._write_stall = Stall()
+        self._unsent = 0
         self.sending = False
         # drain() then waits until the kernel has taken everything, which is what progress counts.
         transport.set_write_buffer_limits(high=0)
@@ -251,8 +257,14 @@ class Stream:
 
     @property
     def unsent(self) -> int:
-        """Bytes written that the kernel has not taken (records, where there is TLS)."""
-        return self._transport.get_write_buffer_size()
+        """Bytes written that the kernel has not taken (records, where there is TLS).
+
+        A transport that closes forgets them. What it had at the last look has not left, as far as anybody can tell,
+        and neither has what was written since: an account of the upload never says more than is true.
+        """
+        if not self._transport.is_closing():
+            self._unsent = self._transport.get_write_buffer_size()
+        return self._unsent
 
     @property
     def is_plain(self) -> bool:
@@ -293,49 +305,53 @@ class Stream:
         """The longest silences allowed from here on, in seconds; None for no limit."""
         self._read_limit = read
         self._write_limit = write
+        self._read_stall.begin(_NOTHING)
 
     def write(self, data: bytes | memoryview) -> None:
         """Send, or keep what the kernel does not take at once; :meth:`drain` waits for it."""
         self._write_below(data, len(self._layers))
-        if self._write_limit is not None and self.unsent:
-            self._watch_writing(self._write_limit)
+        if self.unsent and self._write_limit is not None:
+            self._write_stall.begin(self._on_its_way)
+            self._write_deadline.set(self._write_limit / LOOKS)
 
     async def drain(self) -> None:
         """Wait until the kernel has taken all that was written.
 
         Raises:
-            ConnectionError: the connection is gone.
+            BrokenOff: the connection is gone.
         """
         try:
             await self._writer.drain()
         except OSError as error:
-            raise self.broken(error) from error
-        if self.lost is not None:
-            raise self.broken(self.lost)
+            raise broken_off(error) from error
+        if self.lost is not None or self.unsent:
+            raise broken_off(self.lost or ConnectionAbortedError("it was closed on this side"))
 
-    def broken(self, error: Exception) -> ConnectionError:
-        """What broke the connection, as an error of ours."""
-        if isinstance(error, ConnectionError):
-            return error
-        text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        return ConnectionError(f"the connection broke: {text}")
+    @property
+    def write_limit(self) -> float | None:
+        """The longest time in seconds that the kernel may take nothing, or None."""
+        return self._write_limit
 
-    def _watch_writing(self, limit: float) -> None:
-        self._write_left = self.unsent
-        self._write_strikes = 0
-        self._write_deadline.set(limit / _STALL_CHECKS)
+    @property
+    def _on_its_way(self) -> tuple[int, int]:
+        return self.unsent, kernel_queue(self.fileno())
 
-    def _write_checked(self) -> None:
-        limit, unsent = self._write_limit, self.unsent
-        if limit is None or not unsent:
+    def _look_for_write_stall(self) -> None:
+        limit = self._write_limit
+        if limit is None or not self.unsent or self._transport.is_closing():
             return
-        moved = unsent != self._write_left
-        self._write_left = unsent
-        self._write_strikes = 0 if moved else self._write_strikes + 1
-        if self._write_strikes >= _STALL_CHECKS:
-            self._reader.fail(write_timeout(limit))
+        if self._write_stall.found_at(self._on_its_way):
+            self.give_up_writing()
         else:
-            self._write_deadline.set(limit / _STALL_CHECKS)
+            self._write_deadline.set(limit / LOOKS)
+
+    def give_up_writing(self) -> BrokenOff:
+        """Close, since nothing has left for as long as is allowed; the reader is told, and whoever waits in drain."""
+        error = WriteTimeout(f"the server took no byte of the upload for {self._write_limit:g} seconds")
+        self._protocol.lost = error
+        self._reader.fail(error)
+        self.abort()
+        return broken_off(error)
 
     # --- in
 
@@ -350,28 +366,33 @@ class Stream:
             return self._reader.take()
         if self._read_limit is None:
             return await self._reader.read()
-        self._read_deadline.set(self._read_limit)
+        self._read_stall.restart()
+        self._read_deadline.set(self._read_limit / LOOKS)
         try:
             return await self._reader.read()
         finally:
             self._read_deadline.clear()
 
     def sent_all(self) -> None:
-        """The body is out: from now on the server's silence counts."""
+        """The request is out: from now on the server's silence counts, once the bytes have arrived there."""
         self.sending = False
+        self._read_stall.begin(self._on_its_way)
         if self._read_limit is not None and self._reader.waited_for:
-            self._read_deadline.set(self._read_limit)
+            self._read_deadline.set(self._read_limit / LOOKS)
 
     def fail(self, error: BaseException) -> None:
         """Make whoever waits in :meth:`receive` get ``error``."""
         self._reader.fail(error)
 
-    def _read_expired(self) -> None:
-        assert self._read_limit is not None
+    def _look_for_read_stall(self) -> None:
+        limit = self._read_limit
+        assert limit is not None
         if self.sending or self.unsent:  # the server can't be expected to talk; the write limit watches this
-            self._read_deadline.set(self._read_limit)
+            self._read_stall.restart()
+        elif self._read_stall.found_at(self._on_its_way):
+            self._reader.fail(ReadTimeout(f"the server was silent for {limit:g} seconds"))
             return
-        self._reader.fail(ReadTimeout(f"the server was silent for {self._read_limit:g} seconds"))
+        self._read_deadline.set(limit / LOOKS)
 
     # --- TLS
 
@@ -435,12 +456,16 @@ class Stream:
         """Encrypt with the layers under ``level``, and hand it to the socket."""
         for layer in reversed(self._layers[:level]):
             data = layer.encrypt(data)
-        self._writer.write(data)
+        if self._transport.is_closing():
+            self._unsent += len(data)
+        else:
+            self._writer.write(data)
 
     # --- the end
 
     def abort(self) -> None:
         """Close at once; what is not sent is dropped."""
+        self._unsent = self.unsent  # the transport is about to forget it
         self._read_deadline.close()
         self._write_deadline.close()
         self._transport.abort()
@@ -461,9 +486,10 @@ class Stream:
         await self._writer.wait_closed()
 
 
-def write_timeout(limit: float) -> WriteTimeout:
-    """The error for a kernel that takes nothing."""
-    return WriteTimeout(f"the server took no byte of the upload for {limit:g} seconds")
+def broken_off(error: Exception) -> BrokenOff:
+    """What broke the connection, as an error of ours."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return BrokenOff(f"the connection broke: {text}")
 
 
 def _is_readable(fd: int) -> bool:

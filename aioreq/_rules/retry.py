@@ -72,7 +72,7 @@ class Retry:
 
     def _may_repeat(self, request: PreparedRequest, attempt: int) -> bool:
         wanted = request.method in self.methods or "Idempotency-Key" in request.headers
-        return attempt < self.attempts and wanted and (request.body is None or request.body.replayable)
+        return attempt < self.attempts and wanted and (request.body is None or request.body.is_fresh)
 
     def _delay(self, attempt: int) -> float:
         delay = min(self.backoff * 2.0 ** (attempt - 1), self.max_delay)
@@ -99,6 +99,6 @@ def retry_after(response: Response) -> float | None:
 
 def may_send_again(request: PreparedRequest, sent: int | None) -> bool:
     """Whether a request that a dead connection swallowed can go out on another without doing its work twice."""
-    if request.body is not None and not request.body.replayable:
+    if request.body is not None and not request.body.is_fresh:
         return False
     return request.method in IDEMPOTENT or (request.body is not None and sent == 0)

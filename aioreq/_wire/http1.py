@@ -150,7 +150,7 @@ class AnswerParser:
         self._held += data
         end = self._held.find(b"\r\n\r\n", searched) + 4
         if end < 4 or end > MAX_HEAD:
-            _check_begin(self._held)
+            _check_begin(self._held, searched)
             return b""
         head, rest = bytes(self._held[:end]), bytes(self._held[end:])
         self._held.clear()
@@ -264,13 +264,13 @@ def _keeps_alive(version: str, headers: Headers) -> bool:
     return "close" not in options and (version == "1.1" or "keep-alive" in options)
 
 
-def _check_begin(data: bytearray) -> None:
-    """Refuse early what can't become a head any more."""
+def _check_begin(data: bytearray, searched: int) -> None:
+    """Refuse early what can't become a head any more; the bytes before ``searched`` were looked at before."""
     if len(data) >= MAX_HEAD:
         raise RemoteProtocolError(f"the head of the answer is larger than {MAX_HEAD} bytes")
     if not data.startswith(b"HTTP/1."[: len(data)]):
         raise RemoteProtocolError(f"the server's answer is not HTTP/1.1; it begins {bytes(data[:40])!r}")
-    if b"\n\n" in data:
+    if data.find(b"\n\n", searched) >= 0:
         raise RemoteProtocolError("the head of the answer ends its lines with LF instead of CR LF")
 
 
@@ -290,7 +290,8 @@ class _Lines:
         self.reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.fields.append((name.decode("latin-1"), value.decode("latin-1")))
+        # llhttp leaves white space behind a value, which is no part of it (RFC 9110, section 5.5)
+        self.fields.append((name.decode("latin-1"), value.decode("latin-1").strip(" \t")))
 
     def on_body(self, data: bytes) -> None:
         self.blocks.append(data)

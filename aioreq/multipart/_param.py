@@ -84,8 +84,7 @@ class MultipartParam:
     ) -> None:
         if value is not None and fileobj is not None:
             raise InvalidBody(f"the field {name!r} has both a value and a fileobj: pass one of them")
-        if filesize is not None and (not isinstance(filesize, int) or filesize < 0):
-            raise InvalidBody(f"the field {name!r} has filesize={filesize!r}, which is no number of bytes")
+        _check_filesize(name, filesize)
         self.name = _text(name)
         self.filename = None if filename is None else _text(filename)
         self.cb = cb
@@ -287,7 +286,7 @@ class Watched(Segment):
         self._name = name
 
     @property
-    def one_shot(self) -> bool:  # type: ignore[override]
+    def one_shot(self) -> bool:
         """Whether the segment behind it can be read once only."""
         return self._segment.one_shot
 
@@ -357,6 +356,11 @@ def _is_utf8(data: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _check_filesize(name: Any, filesize: Any) -> None:
+    if filesize is not None and (not isinstance(filesize, int) or filesize < 0):
+        raise InvalidBody(f"the field {name!r} has filesize={filesize!r}, which is no number of bytes")
 
 
 def _check_headers(param: MultipartParam) -> None:

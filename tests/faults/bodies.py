@@ -106,7 +106,9 @@ KINDS = {
             replayable=False,
         ),
         Kind("aiofiles", lambda supply: {"data": aiofiles.threadpool.wrap(supply.opened())}, pumped=True),
-        Kind("generator", lambda supply: {"data": blocks(supply.content), "headers": supply.declared}, replayable=False),
+        Kind(
+            "generator", lambda supply: {"data": blocks(supply.content), "headers": supply.declared}, replayable=False
+        ),
         Kind(
             "async_file",
             lambda supply: {"data": AsyncFile(supply.content), "headers": supply.declared},

@@ -15,7 +15,7 @@ import aioreq
 from aioreq.testing import FaultServer
 from tests.servers.certificates import Certificates
 
-from .bodies import KINDS, KIB, MIB, USUAL, Kind, Supply, content_of
+from .bodies import KIB, KINDS, MIB, USUAL, Kind, Supply, content_of
 
 BOUND = 20.0
 """Seconds after which a call has failed; nothing waits for it."""

@@ -9,7 +9,7 @@ import pytest
 import aioreq
 from aioreq.testing import faults
 
-from .bodies import KIB, MIB, Kind, Supply, whole
+from .bodies import KIB, MIB, Kind, Supply
 from .conftest import Serve
 
 RUNS = 100

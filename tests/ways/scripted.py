@@ -102,9 +102,7 @@ def _this_task() -> asyncio.Task[None]:
     return task
 
 
-async def _end(
-    server: asyncio.Server, writers: list[asyncio.StreamWriter], serving: set[asyncio.Task[None]]
-) -> None:
+async def _end(server: asyncio.Server, writers: list[asyncio.StreamWriter], serving: set[asyncio.Task[None]]) -> None:
     server.close()
     for writer in writers:
         writer.transport.abort()

@@ -6,7 +6,7 @@ import os
 import select
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ import pytest
 import aioreq
 from aioreq import ConnectionError, ConnectionEvent, ConnectTimeout, Session
 from aioreq._net.connect import Address, Connector, _alternating
+from aioreq._net.dial import Dialer
+from aioreq._rules.route import Route
 from tests.servers.certificates import Certificates
 from tests.servers.nginx import Nginx
 
@@ -36,29 +38,50 @@ def black_hole() -> Iterator[tuple[str, int]]:
         yield full.getsockname()
 
 
-@contextlib.asynccontextmanager
-async def listening(host: str) -> AsyncIterator[tuple[str, int]]:
-    """An address where somebody accepts and closes."""
-    server = await asyncio.start_server(lambda _reader, writer: writer.close(), host, 0)
-    try:
-        yield server.sockets[0].getsockname()[:2]
-    finally:
-        server.close()
-        await server.wait_closed()
-
-
 def giving(*addresses: Any) -> Resolver:
     """A resolver that gives `addresses` for every name."""
     return lambda _host, _port: addresses
 
 
-def open_sockets() -> set[str]:
-    """The sockets of this process."""
-    names = set()
-    for number in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):
-            names.add(os.readlink(f"/proc/self/fd/{number}"))
-    return {name for name in names if name.startswith("socket:")}
+class Attempts:
+    """The sockets that were connected with, and a way to hold them back.
+
+    `sockets` are all of them, in order.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.sockets: list[socket.socket] = []
+        self._begun = asyncio.Condition()
+        self._together: asyncio.Barrier | None = None
+        self._connect = loop.sock_connect
+        loop.sock_connect = self._note  # type: ignore[method-assign]
+
+    @property
+    def open(self) -> list[socket.socket]:
+        """The sockets that are not closed."""
+        return [sock for sock in self.sockets if sock.fileno() >= 0]
+
+    def connect_together(self, count: int) -> None:
+        """Have `count` attempts succeed at the same moment."""
+        self._together = asyncio.Barrier(count)
+
+    async def begun(self, count: int) -> None:
+        """Return when `count` attempts are under way."""
+        async with self._begun, asyncio.timeout(5):
+            await self._begun.wait_for(lambda: len(self.sockets) >= count)
+
+    async def _note(self, sock: socket.socket, address: Any) -> None:
+        async with self._begun:
+            self.sockets.append(sock)
+            self._begun.notify_all()
+        await self._connect(sock, address)
+        if self._together is not None:
+            await self._together.wait()
+
+
+@pytest.fixture
+async def attempts() -> Attempts:
+    return Attempts(asyncio.get_running_loop())
 
 
 class TestResolver:
@@ -154,7 +177,7 @@ class TestResolver:
     async def test_an_unknown_name(self) -> None:
         """A name that the system doesn't know is a ConnectionError that names it."""
         async with Session() as session:
-            with pytest.raises(ConnectionError, match="http://host.invalid:80: the name can't be resolved"):
+            with pytest.raises(ConnectionError, match=r"http://host.invalid:80: the name can't be resolved"):
                 await session.get("http://host.invalid/")
 
 
@@ -174,63 +197,38 @@ class TestSeveralAddresses:
             assert (await session.get("http://two.invalid/status/204")).status_code == 204
         assert time.monotonic() - started < 5  # 40 quarters of a second are 10
 
-    async def test_losers_are_closed(self, black_hole: tuple[str, int], nginx: Nginx) -> None:
+    async def test_losers_are_closed(self, attempts: Attempts, black_hole: tuple[str, int], nginx: Nginx) -> None:
         """The attempts that lost the race leave no socket behind."""
-        before = open_sockets()
         connector = Connector(giving(black_hole, black_hole, ("127.0.0.1", nginx.plain.port)))
-        (await connector.connect("three.invalid", 80)).close()
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        assert open_sockets() == before
+        with await connector.connect("three.invalid", 80) as winner:
+            assert len(attempts.sockets) == 3
+            assert attempts.open == [winner]
 
-    async def test_two_winners_leave_one(self) -> None:
+    async def test_two_winners_leave_one(self, attempts: Attempts, nginx: Nginx) -> None:
         """Of two attempts that are connected at the same moment, one is kept and the other closed."""
-        async with listening("127.0.0.1") as here:
-            connector = Connector(giving(here, here))
-            before = open_sockets()
-            loop = asyncio.get_running_loop()
-            connect = loop.sock_connect
-            both = asyncio.Barrier(2)
+        attempts.connect_together(2)
+        here = ("127.0.0.1", nginx.plain.port)
+        with await Connector(giving(here, here)).connect("two.invalid", 80) as winner:
+            assert len(attempts.sockets) == 2
+            assert attempts.open == [winner]
 
-            async def together(sock: socket.socket, address: Any) -> None:
-                await connect(sock, address)
-                await both.wait()
-
-            loop.sock_connect = together  # type: ignore[method-assign]
-            kept = await connector.connect("two.invalid", 80)
-            await asyncio.sleep(0)
-            mine = open_sockets() - before
-            assert f"socket:[{os.fstat(kept.fileno()).st_ino}]" in mine
-            kept.close()
-            # What is left are the listener's own ends of the two connections, until it has seen them closed.
-            async with asyncio.timeout(5):
-                while open_sockets() - before:
-                    await asyncio.sleep(0.001)
-
-    async def test_cancelling_closes_all(self, black_hole: tuple[str, int]) -> None:
+    async def test_cancelling_closes_all(self, attempts: Attempts, black_hole: tuple[str, int]) -> None:
         """A race that is called off leaves no socket behind."""
-        before = open_sockets()
         race = asyncio.create_task(Connector(giving(black_hole, black_hole)).connect("two.invalid", 80))
-        async with asyncio.timeout(5):
-            while len(open_sockets() - before) < 2:
-                await asyncio.sleep(0.01)
+        await attempts.begun(2)
         race.cancel()
         with pytest.raises(asyncio.CancelledError):
             await race
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        assert open_sockets() == before
+        assert not attempts.open
 
-    async def test_all_dead_is_a_connect_timeout(self, black_hole: tuple[str, int]) -> None:
+    async def test_all_dead_is_a_connect_timeout(self, attempts: Attempts, black_hole: tuple[str, int]) -> None:
         """When no address answers, the connect timeout ends it, and nothing is left behind."""
-        before = open_sockets()
-        async with Session(
-            resolver=giving(black_hole, black_hole), timeout=aioreq.Timeout(connect=0.4)
-        ) as session:
-            with pytest.raises(ConnectTimeout, match="no connection to http://two.invalid:80 within 0.4 seconds"):
+        async with Session(resolver=giving(black_hole, black_hole), timeout=aioreq.Timeout(connect=0.4)) as session:
+            with pytest.raises(ConnectTimeout, match=r"no connection to http://two\.invalid:80 within 0\.4 seconds"):
                 await session.get("http://two.invalid/")
             assert session.pool.open == 0
-        assert open_sockets() == before
+        assert len(attempts.sockets) == 2
+        assert not attempts.open
 
     async def test_all_refused(self, closed_port: int) -> None:
         """When every address refuses, the error says so once."""
@@ -265,9 +263,7 @@ class TestLocalAddress:
 
     async def test_only_its_family_is_tried(self, nginx: Nginx) -> None:
         """Addresses of the other family can't be reached from it, and are passed over."""
-        async with Session(
-            local_address=("127.0.0.1", 0), resolver=giving("::1", "127.0.0.1")
-        ) as session:
+        async with Session(local_address=("127.0.0.1", 0), resolver=giving("::1", "127.0.0.1")) as session:
             assert (await session.get(f"http://two.invalid:{nginx.plain.port}/status/204")).status_code == 204
             with pytest.raises(ConnectionError, match=r"the local address 127\.0\.0\.1 can reach none"):
                 await session.get("http://[::1]/")
@@ -281,7 +277,7 @@ class TestLocalAddress:
     @pytest.mark.parametrize("bad", ["127.0.0.1", ("localhost", 0), ("127.0.0.1",), ("127.0.0.1", -1), (None, None), 5])
     def test_what_is_none(self, bad: Any) -> None:
         """Anything but an address and a port is a ValueError that says what to pass."""
-        with pytest.raises(ValueError, match="pass .an IP address of this machine, a port or 0"):
+        with pytest.raises(ValueError, match=r"pass .an IP address of this machine, a port or 0"):
             Session(local_address=bad)
 
 
@@ -316,14 +312,19 @@ class TestUnixSocket:
                 await session.get("http://localhost/")
             assert session.pool.open == 0
 
-    async def test_it_is_given_up_after_the_connect_timeout(self, tmp_path: Path) -> None:
-        """A socket whose queue is full is a ConnectTimeout, or a ConnectionError where the kernel says so at once."""
-        with socket.socket(socket.AF_UNIX) as full:
-            full.bind(str(tmp_path / "full"))
+    async def test_a_full_queue_is_waited_for(self, tmp_path: Path) -> None:
+        """A server that has not taken its connections yet is waited for, up to the connect timeout."""
+        path = str(tmp_path / "full")
+        with socket.socket(socket.AF_UNIX) as full, socket.socket(socket.AF_UNIX) as first:
+            full.bind(path)
             full.listen(0)
-            async with Session(unix_socket=str(tmp_path / "full"), timeout=aioreq.Timeout(connect=0.2)) as session:
-                calls = [session.get("http://localhost/", timeout=aioreq.Timeout(connect=0.2, read=0.2))] * 1
-                for call in calls:
-                    with pytest.raises((aioreq.RequestException,)):
-                        await call
-                assert session.pool.open == 0
+            first.connect(path)
+            with pytest.raises(ConnectTimeout, match=r"no connection to http://localhost:80 at .* within 0.05 seconds"):
+                await Dialer().dial(Route(("http", "localhost", 80), path), 0.05)
+            waiting = asyncio.create_task(Dialer().dial(Route(("http", "localhost", 80), path), 5))
+            await asyncio.sleep(0)
+            assert not waiting.done()
+            full.accept()[0].close()
+            stream = await waiting
+            full.accept()[0].close()
+            await stream.aclose()

@@ -110,9 +110,11 @@ class TestForwarding:
         def resolver(host: str, port: int) -> list[str]:
             raise AssertionError(f"{host} was looked up")
 
-        async with scripted_proxy(GRANTED) as script:
-            async with Session(proxy=script.proxy.url("http"), resolver=resolver) as session:
-                await session.get("http://only-the-proxy-knows.invalid/")
+        async with (
+            scripted_proxy(GRANTED) as script,
+            Session(proxy=script.proxy.url("http"), resolver=resolver) as session,
+        ):
+            await session.get("http://only-the-proxy-knows.invalid/")
         assert script.heads[0].startswith(b"GET http://only-the-proxy-knows.invalid/ HTTP/1.1\r\n")
 
 
@@ -168,10 +170,12 @@ class TestTunnel:
 
     async def test_the_request_for_a_tunnel(self) -> None:
         """CONNECT names host and port and carries the credentials; nothing of the request itself is shown."""
-        async with scripted_proxy(DENIED) as script:
-            async with Session(proxy=script.proxy.url("http", "me", "pä:ss")) as session:
-                with pytest.raises(ProxyError):
-                    await session.get(FAR, headers={"Authorization": "mine"}, cookies={"a": "b"})
+        async with (
+            scripted_proxy(DENIED) as script,
+            Session(proxy=script.proxy.url("http", "me", "pä:ss")) as session,
+        ):
+            with pytest.raises(ProxyError):
+                await session.get(FAR, headers={"Authorization": "mine"}, cookies={"a": "b"})
         credentials = base64.b64encode("me:pä:ss".encode())
         assert script.heads == [
             b"CONNECT far.example:8443 HTTP/1.1\r\nHost: far.example:8443\r\n"
@@ -218,12 +222,12 @@ class TestProxyWithTLS:
         self, http_proxy: RunningProxy, nginx: Nginx, certificates: Certificates
     ) -> None:
         """A proxy that can't prove who it is gets nothing, and the error says that it is the proxy."""
-        async with tls_before(http_proxy, certificates.server_context(certificates.other_host)) as impostor:
-            async with Session(
-                proxy=impostor.url("https", "me", SECRET), verify=str(certificates.authority)
-            ) as session:
-                with pytest.raises(SSLError, match=r"no TLS with the proxy https://127\.0\.0\.1"):
-                    await session.get(nginx.plain.url("/"))
+        async with (
+            tls_before(http_proxy, certificates.server_context(certificates.other_host)) as impostor,
+            Session(proxy=impostor.url("https", "me", SECRET), verify=str(certificates.authority)) as session,
+        ):
+            with pytest.raises(SSLError, match=r"no TLS with the proxy https://127\.0\.0\.1"):
+                await session.get(nginx.plain.url("/"))
 
     async def test_the_clients_certificate_is_for_the_server(
         self, tls_proxy: RunningProxy, nginx: Nginx, certificates: Certificates
@@ -241,7 +245,7 @@ class TestRefusals:
     async def test_missing_credentials(self, private_proxy: RunningProxy, url: str) -> None:
         """407 is a ProxyError, for http and https alike; it says what to do, and isn't tried again."""
         async with Session(proxy=private_proxy.url("http"), retry=Retry(3, backoff=60)) as session:
-            with pytest.raises(ProxyError, match="refused with 407 .*: it wants credentials, which go") as caught:
+            with pytest.raises(ProxyError, match=r"refused with 407 .*: it wants credentials, which go") as caught:
                 await session.post(url, b"body", headers={"Idempotency-Key": "1"})
             assert session.pool.open == 0
         assert caught.value.status_code == 407
@@ -251,7 +255,7 @@ class TestRefusals:
     async def test_wrong_credentials(self, url: str) -> None:
         """407 to credentials says that they are wrong, and does not show them."""
         async with scripted_proxy(DENIED) as script, Session(proxy=script.proxy.url("http", "me", SECRET)) as session:
-            with pytest.raises(ProxyError, match="407 .*: it does not accept the credentials in its URL") as caught:
+            with pytest.raises(ProxyError, match=r"407 .*: it does not accept the credentials in its URL") as caught:
                 await session.post(url, b"body")
         assert caught.value.status_code == 407
         assert SECRET not in "".join(traceback.format_exception(caught.value))
@@ -259,7 +263,7 @@ class TestRefusals:
     async def test_wrong_credentials_as_tinyproxy_has_it(self, private_proxy: RunningProxy) -> None:
         """A proxy that says 401 to CONNECT means its own credentials, too: the server has not been asked yet."""
         async with Session(proxy=private_proxy.url("http", "me", SECRET)) as session:
-            with pytest.raises(ProxyError, match="401 .*: it does not accept the credentials in its URL"):
+            with pytest.raises(ProxyError, match=r"401 .*: it does not accept the credentials in its URL"):
                 await session.get(FAR)
 
     async def test_a_refused_tunnel_carries_the_status(self, http_proxy: RunningProxy, closed_port: int) -> None:
@@ -287,10 +291,12 @@ class TestRefusals:
         """A retry policy asks a proxy again that refused with 503, and not one that refused with 403."""
         for status, asked in ((503, 2), (403, 1)):
             answer = b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % status
-            async with scripted_proxy(answer) as script:
-                async with Session(proxy=script.proxy.url("http"), retry=Retry(2, backoff=0)) as session:
-                    with pytest.raises(ProxyError) as caught:
-                        await session.get(FAR)
+            async with (
+                scripted_proxy(answer) as script,
+                Session(proxy=script.proxy.url("http"), retry=Retry(2, backoff=0)) as session,
+            ):
+                with pytest.raises(ProxyError) as caught:
+                    await session.get(FAR)
             assert (caught.value.status_code, script.connections) == (status, asked)
 
     @pytest.mark.parametrize(
@@ -315,16 +321,20 @@ class TestRefusals:
     async def test_nobody_there(self, closed_port: int, url: str) -> None:
         """A proxy that can't be reached is a ProxyError that names the proxy, and not its credentials."""
         async with Session(proxy=f"http://me:{SECRET}@127.0.0.1:{closed_port}") as session:
-            with pytest.raises(ProxyError, match=rf"the proxy http://127.0.0.1:{closed_port}: nobody listens") as caught:
+            with pytest.raises(
+                ProxyError, match=rf"the proxy http://127.0.0.1:{closed_port}: nobody listens"
+            ) as caught:
                 await session.get(url)
         assert SECRET not in "".join(traceback.format_exception(caught.value))
 
     async def test_informational_answers_are_skipped(self) -> None:
         """A 1xx answer comes before the one that counts (RFC 9110, section 15.2)."""
-        async with scripted_proxy(b"HTTP/1.1 103 Early Hints\r\n\r\n" + DENIED) as script:
-            async with Session(proxy=script.proxy.url("http")) as session:
-                with pytest.raises(ProxyError, match="407"):
-                    await session.get(FAR)
+        async with (
+            scripted_proxy(b"HTTP/1.1 103 Early Hints\r\n\r\n" + DENIED) as script,
+            Session(proxy=script.proxy.url("http")) as session,
+        ):
+            with pytest.raises(ProxyError, match="407"):
+                await session.get(FAR)
 
 
 class TestTimeAndCancellation:
@@ -333,28 +343,32 @@ class TestTimeAndCancellation:
     )
     async def test_the_connect_timeout_covers_all_of_it(self, answer: bytes, scheme: str) -> None:
         """A proxy that is silent, in its TLS, in its answer or behind it, is a ConnectTimeout; its socket is closed."""
-        async with scripted_proxy(answer, any_bytes=True) as script:
-            async with Session(proxy=script.proxy.url(scheme), timeout=aioreq.Timeout(connect=0.2)) as session:
-                with pytest.raises(ConnectTimeout, match=rf"through {scheme}://127.0.0.1:\d+ within 0.2 seconds"):
-                    await session.get(FAR)
-                assert session.pool.open == 0
-                async with asyncio.timeout(5):
-                    await script.left.wait()
+        async with (
+            scripted_proxy(answer, any_bytes=True) as script,
+            Session(proxy=script.proxy.url(scheme), timeout=aioreq.Timeout(connect=0.2)) as session,
+        ):
+            with pytest.raises(ConnectTimeout, match=rf"through {scheme}://127.0.0.1:\d+ within 0.2 seconds"):
+                await session.get(FAR)
+            assert session.pool.open == 0
+            async with asyncio.timeout(5):
+                await script.left.wait()
 
     @pytest.mark.parametrize(("answer", "scheme"), [(b"", "http"), (ESTABLISHED, "http"), (b"", "https")])
     async def test_cancelling_leaves_nothing_behind(self, answer: bytes, scheme: str) -> None:
         """A call that is cancelled while the tunnel is made closes its socket and frees its place in the pool."""
-        async with scripted_proxy(answer, any_bytes=True) as script:
-            async with Session(proxy=script.proxy.url(scheme), limits=Limits(max_connections=1)) as session:
-                call = asyncio.create_task(session.get(FAR))
-                async with asyncio.timeout(5):
-                    await script.asked.wait()
-                call.cancel()
-                with pytest.raises(asyncio.CancelledError):
-                    await call
-                assert session.pool.open == 0
-                async with asyncio.timeout(5):
-                    await script.left.wait()
+        async with (
+            scripted_proxy(answer, any_bytes=True) as script,
+            Session(proxy=script.proxy.url(scheme), limits=Limits(max_connections=1)) as session,
+        ):
+            call = asyncio.create_task(session.get(FAR))
+            async with asyncio.timeout(5):
+                await script.asked.wait()
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            assert session.pool.open == 0
+            async with asyncio.timeout(5):
+                await script.left.wait()
 
     async def test_cancelling_at_every_step(
         self, http_proxy: RunningProxy, nginx: Nginx, certificates: Certificates

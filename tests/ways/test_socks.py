@@ -91,9 +91,7 @@ class TestCredentials:
     async def test_right(self, private_socks_proxy: RunningProxy, uvicorn_echo: EchoServer, scheme: str) -> None:
         """SOCKS5 takes user and password (RFC 1929); the server sees none of them."""
         async with Session(proxy=private_socks_proxy.url(scheme, USERNAME, PASSWORD)) as session:
-            response = await session.get(
-                uvicorn_echo.plain.url("/echo"), headers={"Proxy-Authorization": "Basic eDp5"}
-            )
+            response = await session.get(uvicorn_echo.plain.url("/echo"), headers={"Proxy-Authorization": "Basic eDp5"})
         assert response.status_code == 200
         assert "proxy-authorization" not in dict(response.json()["headers"])
 
@@ -115,10 +113,12 @@ class TestCredentials:
 
     async def test_the_user_of_socks4(self) -> None:
         """SOCKS4 says who asks, for what; a name follows behind the address 0.0.0.1 (SOCKS 4A)."""
-        async with scripted_proxy(b"\x00\x5b" + bytes(6), any_bytes=True) as script:
-            async with Session(proxy=script.proxy.url("socks4a", "me")) as session:
-                with pytest.raises(ProxyError, match="rejected"):
-                    await session.get("http://far.example:258/")
+        async with (
+            scripted_proxy(b"\x00\x5b" + bytes(6), any_bytes=True) as script,
+            Session(proxy=script.proxy.url("socks4a", "me")) as session,
+        ):
+            with pytest.raises(ProxyError, match="rejected"):
+                await session.get("http://far.example:258/")
         assert script.heads == [b"\x04\x01\x01\x02\x00\x00\x00\x01me\x00far.example\x00"]
 
 
@@ -129,7 +129,9 @@ class TestRefusals:
     ) -> None:
         """What the proxy can't reach is a ProxyError that names both."""
         async with Session(proxy=socks_proxy.url(scheme)) as session:
-            with pytest.raises(ProxyError, match=rf"{scheme}://.* gives no way to 127\.0\.0\.1:{closed_port}") as caught:
+            with pytest.raises(
+                ProxyError, match=rf"{scheme}://.* gives no way to 127\.0\.0\.1:{closed_port}"
+            ) as caught:
                 await session.get(f"http://127.0.0.1:{closed_port}/")
             assert session.pool.open == 0
         assert caught.value.request.url == f"http://127.0.0.1:{closed_port}/"
@@ -153,17 +155,19 @@ class TestRefusals:
     @pytest.mark.parametrize("answer", [b"", b"\x05", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x05\x01", b"\x05\x02"])
     async def test_what_is_no_proxy(self, scheme: str, answer: bytes) -> None:
         """Whatever is not an answer in SOCKS is a ProxyError, and its socket is closed."""
-        async with scripted_proxy(answer, any_bytes=True, hang_up=True) as script:
-            async with Session(proxy=script.proxy.url(scheme)) as session:
-                with pytest.raises(ProxyError):
-                    await session.get("http://127.0.0.1/")
+        async with (
+            scripted_proxy(answer, any_bytes=True, hang_up=True) as script,
+            Session(proxy=script.proxy.url(scheme)) as session,
+        ):
+            with pytest.raises(ProxyError):
+                await session.get("http://127.0.0.1/")
 
     @pytest.mark.parametrize("host", ["a" * 64 + ".example", "a..example"])
     @pytest.mark.parametrize("scheme", ["http", *SCHEMES])
     async def test_a_proxy_that_no_host_can_be_called(self, scheme: str, host: str) -> None:
         """A proxy whose name can't be looked up is a ProxyError like one whose name is unknown."""
         async with Session(proxy=f"{scheme}://{host}:1") as session:
-            with pytest.raises(ProxyError, match="can't connect to the proxy .*the name can't be a host's"):
+            with pytest.raises(ProxyError, match=r"can't connect to the proxy .*the name can't be a host's"):
                 await session.get("http://127.0.0.1/")
 
 

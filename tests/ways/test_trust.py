@@ -97,7 +97,7 @@ class TestVerify:
         async with Session(verify=certificates.authority) as session:
             with pytest.raises(SSLError, match="expired"):
                 await session.get(nginx.expired.url("/"))
-            with pytest.raises(SSLError, match="not valid for '127.0.0.1'"):
+            with pytest.raises(SSLError, match=r"not valid for '127.0.0.1'"):
                 await session.get(nginx.other_host.url("/"))
             assert session.pool.open == 0
 
@@ -145,23 +145,21 @@ class TestCert:
         """cert= and verify=False go together."""
         assert (await presented(nginx, certificates, cert=certificates.client, verify=False)).startswith("SUCCESS")
 
-    async def test_a_missing_password(
-        self, nginx: Nginx, certificates: Certificates, split: dict[str, Path]
-    ) -> None:
-        """An encrypted key without a password is an SSLError that says what to pass; nobody is asked at the terminal."""
+    async def test_a_missing_password(self, nginx: Nginx, certificates: Certificates, split: dict[str, Path]) -> None:
+        """An encrypted key without a password is an SSLError that says what to pass: nobody is asked for it."""
         with pytest.raises(SSLError, match=r"encrypted\.pem' is encrypted: pass cert=\(certificate, key, password\)"):
             await presented(nginx, certificates, cert=(split["certificate"], split["encrypted"]))
 
     async def test_a_wrong_password(self, nginx: Nginx, certificates: Certificates, split: dict[str, Path]) -> None:
         """A wrong password is an SSLError that does not show it."""
         wrong = "close sesame"
-        with pytest.raises(SSLError, match="certificate.pem' is not usable as a certificate") as caught:
+        with pytest.raises(SSLError, match=r"certificate.pem' is not usable as a certificate") as caught:
             await presented(nginx, certificates, cert=(split["certificate"], split["encrypted"], wrong))
         assert wrong not in "".join(traceback.format_exception(caught.value))
 
     async def test_a_file_without_key(self, nginx: Nginx, certificates: Certificates) -> None:
         """A certificate without its key is an SSLError that names the file."""
-        with pytest.raises(SSLError, match="authority.pem' is not usable as a certificate"):
+        with pytest.raises(SSLError, match=r"authority.pem' is not usable as a certificate"):
             await presented(nginx, certificates, cert=certificates.authority)
 
     @pytest.mark.parametrize("bad", [1, ["a", "b"], ("a",), ("a", "b", "c", "d"), b"a"])

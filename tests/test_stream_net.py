@@ -1,0 +1,542 @@
+"""The room with the sockets: moments that must not pass, bytes in both directions, and how a connection ends."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+import aioreq
+from aioreq import Session, Timeout
+from aioreq._net.deadline import Deadline
+from aioreq._net.stream import ChunkReader, Stream, StreamProtocol
+from aioreq.testing import Exchange, FaultServer, faults, script
+from tests.instant_loop import InstantLoop
+from tests.servers.certificates import Certificates
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+class TestDeadline:
+    """Deadline: a moment that can be moved without cost."""
+
+    @pytest.fixture
+    def check(self) -> Iterator[Callable[[Any], None]]:
+        """Run a coroutine function with a deadline and the moments at which that expired."""
+
+        async def with_deadline(use: Any) -> None:
+            loop = asyncio.get_running_loop()
+            expired: list[float] = []
+            await use(Deadline(loop, lambda: expired.append(loop.time())), expired)
+
+        with asyncio.Runner(loop_factory=InstantLoop) as runner:
+            yield lambda use: runner.run(with_deadline(use))
+
+    def test_expires_once(self, check: Any):
+        """It expires at its moment, and once."""
+
+        async def use(deadline: Deadline, expired: list[float]) -> None:
+            deadline.set(5)
+            await asyncio.sleep(4.9)
+            assert expired == []
+            await asyncio.sleep(100)
+            assert expired == [pytest.approx(5)]
+
+        check(use)
+
+    def test_cleared(self, check: Any):
+        """Cleared, or closed, it does not expire."""
+
+        async def use(deadline: Deadline, expired: list[float]) -> None:
+            for end in (deadline.clear, deadline.close):
+                deadline.set(5)
+                await asyncio.sleep(4)
+                end()
+                await asyncio.sleep(100)
+            assert expired == []
+
+        check(use)
+
+    def test_put_off(self, check: Any):
+        """Set again and again to a later moment, it expires at the last one."""
+
+        async def use(deadline: Deadline, expired: list[float]) -> None:
+            for _ in range(10):
+                deadline.set(5)
+                await asyncio.sleep(4)
+            assert expired == []
+            await asyncio.sleep(100)
+            assert expired == [pytest.approx(9 * 4 + 5)]
+
+        check(use)
+
+    def test_brought_forward(self, check: Any):
+        """Set to an earlier moment, it expires then, and only then."""
+
+        async def use(deadline: Deadline, expired: list[float]) -> None:
+            deadline.set(50)
+            deadline.set(5)
+            await asyncio.sleep(100)
+            assert expired == [pytest.approx(5)]
+
+        check(use)
+
+    def test_cleared_and_set_again(self, check: Any):
+        """A timer that was left over from before does not make it expire too early."""
+
+        async def use(deadline: Deadline, expired: list[float]) -> None:
+            deadline.set(5)
+            await asyncio.sleep(1)
+            deadline.clear()
+            await asyncio.sleep(1)
+            deadline.set(10)
+            await asyncio.sleep(100)
+            assert expired == [pytest.approx(12)]
+
+        check(use)
+
+    def test_one_timer(self, check: Any):
+        """However often it is set, the loop has one timer of it."""
+
+        async def use(deadline: Deadline, expired: list[float]) -> None:
+            loop: Any = asyncio.get_running_loop()
+            for _ in range(1000):
+                deadline.set(5)
+                deadline.clear()
+            assert len(loop._scheduled) == 1
+
+        check(use)
+
+
+class FakeTransport(asyncio.ReadTransport):
+    """Notes whether reading goes on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reading = True
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def is_closing(self) -> bool:
+        return False
+
+
+class TestChunkReader:
+    """ChunkReader: received pieces as they came."""
+
+    @pytest.fixture
+    async def reader(self) -> ChunkReader:
+        return ChunkReader(asyncio.get_running_loop())
+
+    async def test_pieces_are_not_touched(self, reader: ChunkReader):
+        """Each read gives one piece, the very object that was fed; then the end, as often as asked."""
+        pieces = [b"one", b"two", bytes(100_000)]
+        for piece in pieces:
+            reader.feed_data(piece)
+        reader.feed_eof()
+        assert not reader.at_eof()
+        for piece in pieces:
+            assert await reader.read() is piece
+        assert reader.at_eof()
+        assert [await reader.read(), await reader.read()] == [b"", b""]
+
+    async def test_waiting(self, reader: ChunkReader):
+        """A read waits for a piece; one that is cancelled loses nothing."""
+        cancelled = asyncio.create_task(reader.read())
+        await asyncio.sleep(0)
+        assert reader.waited_for
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        waiting = asyncio.create_task(reader.read())
+        await asyncio.sleep(0)
+        reader.feed_data(b"piece")
+        assert await waiting == b"piece"
+
+    async def test_failure(self, reader: ChunkReader):
+        """A failure is raised once all pieces have been read, and for who waits; the first one counts."""
+        reader.feed_data(b"piece")
+        reader.fail(LookupError("first"))
+        reader.fail(LookupError("second"))
+        assert await reader.read() == b"piece"
+        for _ in range(2):
+            with pytest.raises(LookupError, match="first"):
+                await reader.read()
+
+    async def test_back_pressure(self, reader: ChunkReader):
+        """Beyond 1 MiB reading from the socket pauses, and goes on once half of that has been taken."""
+        transport = FakeTransport()
+        reader.set_transport(transport)
+        for _ in range(4):
+            reader.feed_data(bytes(256 * KIB))
+        assert transport.reading
+        reader.feed_data(b"x")
+        assert not transport.reading
+        reader.take()
+        reader.take()
+        assert not transport.reading
+        reader.take()
+        assert transport.reading
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two connected TCP sockets, ours and the server's."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        ours = stack.enter_context(socket.create_connection(listener.getsockname()))
+        theirs = stack.enter_context(listener.accept()[0])
+        yield ours, theirs
+
+
+@pytest.fixture
+async def stream(ends: tuple[socket.socket, socket.socket]) -> AsyncIterator[Stream]:
+    """A stream on our end."""
+    loop = asyncio.get_running_loop()
+    transport, protocol = await loop.create_connection(lambda: StreamProtocol(loop), sock=ends[0])
+    stream = Stream(loop, transport, protocol)
+    yield stream
+    await stream.aclose()
+
+
+class TestStream:
+    """Stream over a real socket, with the server's end in the test's hands."""
+
+    async def test_both_ways(self, stream: Stream, ends: Any):
+        """What is written arrives, and what is sent is received; then the end."""
+        stream.write(b"request")
+        await stream.drain()
+        assert ends[1].recv(100) == b"request"
+        ends[1].sendall(b"answer")
+        assert await stream.receive() == b"answer"
+        ends[1].shutdown(socket.SHUT_WR)
+        assert await stream.receive() == b""
+        assert stream.ended_cleanly
+
+    async def test_untouched(self, stream: Stream, ends: Any):
+        """A stream is untouched until bytes lie in the kernel, even before the loop has seen them."""
+        assert stream.untouched
+        ends[1].sendall(b"stray")
+        assert not stream.untouched
+        assert await stream.receive() == b"stray"
+        assert stream.untouched
+        ends[1].close()
+        assert not stream.untouched
+
+    async def test_watching(self, stream: Stream, ends: Any):
+        """Whoever watches an idle stream is told of bytes and of the end, until watching ends."""
+        disturbed = asyncio.Event()
+        stream.watch_idle(disturbed.set)
+        ends[1].sendall(b"stray")
+        await disturbed.wait()
+        disturbed.clear()
+        ends[1].shutdown(socket.SHUT_WR)
+        await disturbed.wait()
+        stream.watch_idle(None)
+
+    async def test_drain_waits_for_the_kernel(self, stream: Stream, ends: Any):
+        """drain() returns when the kernel has all, and not while the other side reads nothing."""
+        data = bytes(16 * MIB)
+        stream.write(data)
+        assert stream.unsent > 0
+        draining = asyncio.create_task(stream.drain())
+        await asyncio.sleep(0)
+        assert not draining.done()
+        received = await asyncio.to_thread(_receive_exactly, ends[1], len(data))
+        await draining
+        assert received == len(data)
+        assert stream.unsent == 0
+
+    async def test_what_was_said_before_a_reset(self, stream: Stream, ends: Any):
+        """An answer that arrived before the connection was reset is received; only then it has ended, badly."""
+        stream.write(b"request")
+        await stream.drain()
+        theirs = ends[1]
+        theirs.sendall(b"answer")
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        theirs.close()  # with the request unread: RST
+        assert await stream.receive() == b"answer"
+        assert await stream.receive() == b""
+        assert not stream.ended_cleanly
+
+    async def test_writing_to_who_has_gone(self, stream: Stream, ends: Any):
+        """Writing into a connection that was reset is a ConnectionError from drain(), and the answer stays."""
+        theirs = ends[1]
+        theirs.sendall(b"answer")
+        theirs.close()
+
+        async def write_on() -> None:
+            while True:
+                stream.write(bytes(64 * KIB))
+                await stream.drain()
+                await asyncio.sleep(0)
+
+        with pytest.raises(aioreq.ConnectionError, match="the connection broke"):
+            await write_on()
+        assert await stream.receive() == b"answer"
+        assert await stream.receive() == b""
+
+    async def test_read_limit(self, stream: Stream, ends: Any):
+        """A server that says nothing for too long is a ReadTimeout; each byte begins the time anew."""
+        stream.limit(0.05, None)
+        ends[1].sendall(b"some")
+        assert await stream.receive() == b"some"
+        with pytest.raises(aioreq.ReadTimeout, match=r"the server was silent for 0\.05 seconds"):
+            await stream.receive()
+
+    async def test_closing(self, stream: Stream, ends: Any):
+        """aclose() sends the end, not a reset, and can be called again."""
+        await stream.aclose()
+        await stream.aclose()
+        assert ends[1].recv(100) == b""
+
+    async def test_aborting(self, stream: Stream, ends: Any):
+        """abort() drops what was not sent."""
+        stream.write(bytes(16 * MIB))
+        stream.abort()
+        await stream.aclose()
+        received = await asyncio.to_thread(_receive_until_end, ends[1])
+        assert received < 16 * MIB
+
+
+def _receive_exactly(sock: socket.socket, count: int) -> int:
+    received = 0
+    while received < count and (chunk := sock.recv(MIB)):
+        received += len(chunk)
+    return received
+
+
+def _receive_until_end(sock: socket.socket) -> int:
+    received = 0
+    try:
+        while chunk := sock.recv(MIB):
+            received += len(chunk)
+    except ConnectionResetError:
+        pass
+    return received
+
+
+@pytest.fixture(params=["plain", "tls"])
+def server_context(request: pytest.FixtureRequest, certificates: Certificates) -> ssl.SSLContext | None:
+    """None for plain HTTP, or what a server speaks TLS with."""
+    return certificates.server_context() if request.param == "tls" else None
+
+
+@pytest.fixture
+async def session(certificates: Certificates) -> AsyncIterator[Session]:
+    async with Session(verify=certificates.authority) as session:
+        yield session
+
+
+class TestTimeouts:
+    """Limits on silence, and on the whole."""
+
+    async def test_a_silent_server(self, server_context: Any, session: Session):
+        """A server that answers nothing is a ReadTimeout, which says what was sent; the connection is closed."""
+        with FaultServer(faults.silent(), tls=server_context) as server:
+            with pytest.raises(aioreq.ReadTimeout, match=r"silent for 0\.05 seconds") as caught:
+                await session.post(server.url, data=b"body", timeout=Timeout(read=0.05))
+            assert caught.value.sent == 4
+            assert caught.value.request.url == server.url + "/"
+            assert session.pool.open == 0
+
+    @pytest.mark.parametrize("coded", ["length", "chunked"])
+    async def test_silence_in_the_middle(self, coded: str, server_context: Any, session: Session):
+        """Silence in the middle of an answer is a ReadTimeout too."""
+        fault = faults.cut_answer(then="hold") if coded == "length" else faults.cut_chunked(then="hold")
+        with FaultServer(fault, tls=server_context) as server:
+            with pytest.raises(aioreq.ReadTimeout):
+                await session.get(server.url, timeout=Timeout(read=0.05))
+            async with session.stream("GET", server.url, timeout=Timeout(read=0.05)) as response:
+                assert response.status_code == 200
+                with pytest.raises(aioreq.ReadTimeout):
+                    await response.read()
+            assert session.pool.open == 0
+
+    @pytest.mark.parametrize("kind", ["memory", "file"])
+    async def test_a_server_that_takes_nothing(self, kind: str, server_context: Any, session: Session, tmp_path: Any):
+        """A server that stops reading is a WriteTimeout, which says how much had left."""
+        (tmp_path / "file").write_bytes(bytes(20 * MIB))
+        body = bytes(20 * MIB) if kind == "memory" else tmp_path / "file"
+        with FaultServer(faults.stall(after=1000), tls=server_context) as server:
+            with pytest.raises(aioreq.WriteTimeout, match=r"for 0\.1 seconds") as caught:
+                await session.post(server.url, data=body, timeout=Timeout(write=0.1))
+            assert 1000 <= caught.value.sent < 20 * MIB
+            assert session.pool.open == 0
+
+    async def test_a_slow_server(self, server_context: Any, session: Session):
+        """An upload that is slow but moves is never given up, however long it takes in all."""
+        with FaultServer(faults.read_slowly(128 * KIB, pace=0.01), tls=server_context) as server:
+            response = await session.post(server.url, data=bytes(8 * MIB), timeout=Timeout(read=0.5, write=0.5))
+            assert response.json()["received"] == 8 * MIB
+
+    async def test_in_all(self, server_context: Any, session: Session):
+        """total limits the whole call, whatever it waits for."""
+        with FaultServer(faults.endless_body(), tls=server_context) as server:
+            with pytest.raises(aioreq.exceptions.Timeout, match=r"the call took longer than 0\.1 seconds in all"):
+                await session.get(server.url, timeout=Timeout(total=0.1))
+            assert session.pool.open == 0
+
+    async def test_total_covers_retries(self, session: Session):
+        """... and pauses between attempts are part of it."""
+        with FaultServer(faults.ok(503)) as server:
+            with pytest.raises(aioreq.exceptions.Timeout, match="in all"):
+                await session.get(server.url, timeout=Timeout(total=0.1), retry=aioreq.Retry(5, backoff=60))
+            assert len(server.requests) == 1
+
+    async def test_who_cancels_is_not_a_timeout(self, session: Session):
+        """A limit of the caller's own around a call is his TimeoutError, not ours."""
+        with FaultServer(faults.silent()) as server:
+            with pytest.raises(TimeoutError) as caught:
+                async with asyncio.timeout(0.05):
+                    await session.get(server.url, timeout=Timeout(total=60))
+            assert not isinstance(caught.value, aioreq.RequestException)
+
+    async def test_nobody_accepts(self, session: Session):
+        """A port whose queue is full answers no knock: ConnectTimeout, and nothing is left of it."""
+        with ExitStack() as stack:
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+            for _ in range(4):
+                knock = stack.enter_context(socket.socket())
+                knock.setblocking(False)
+                knock.connect_ex(listener.getsockname())
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+            with pytest.raises(aioreq.ConnectTimeout, match=r"no connection to http://127.* within 0\.05") as caught:
+                await session.get(url, timeout=Timeout(connect=0.05))
+            assert isinstance(caught.value, aioreq.ConnectionError)
+            assert isinstance(caught.value, TimeoutError)
+            assert session.pool.open == 0
+
+    async def test_nobody_listens(self, session: Session):
+        """A port where nobody listens is a ConnectionError that says so."""
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+        with pytest.raises(aioreq.ConnectionError, match="nobody listens there") as caught:
+            await session.get(f"http://127.0.0.1:{port}/")
+        assert isinstance(caught.value, OSError)
+        assert caught.value.request is not None
+
+    async def test_no_limits(self, session: Session):
+        """timeout=None waits for as long as it takes."""
+        with FaultServer(faults.silent()) as server:
+            call = asyncio.create_task(session.get(server.url, timeout=None))
+            await server.reached("silent")
+            server.release("silent")
+            assert (await call).status_code == 200
+
+
+@script
+async def until_the_end(exchange: Exchange, notify: bool) -> None:
+    """Answer with a body that ends with the connection, in TLS with or without saying goodbye."""
+    await exchange.read_body()
+    await exchange.send(b"HTTP/1.1 200 OK\r\n\r\nsome")
+    exchange.mark("answered")
+    await exchange.pause("held")
+    await exchange.close(notify=notify)
+
+
+class TestEnds:
+    """How an answer, and a connection, may end."""
+
+    async def test_with_the_connection(self, server_context: Any, session: Session):
+        """An answer without a length ends with the connection."""
+        with FaultServer(until_the_end(notify=True), tls=server_context) as server:
+            server.release("held")
+            assert (await session.get(server.url)).content == b"some"
+            assert session.pool.open == 0
+
+    async def test_cut_off_in_tls(self, certificates: Certificates, session: Session):
+        """In TLS such an answer must end with a goodbye: anybody on the way could have cut it (RFC 9112, 9.8)."""
+        with FaultServer(until_the_end(notify=False), tls=certificates.server_context()) as server:
+            server.release("held")
+            with pytest.raises(aioreq.RemoteProtocolError, match="in the middle of the answer"):
+                await session.get(server.url)
+            assert session.pool.open == 0
+
+    async def test_cut_off(self, server_context: Any, session: Session):
+        """An answer that ends before its time is a RemoteProtocolError."""
+        with FaultServer({"/": faults.cut_answer(), "/chunked": faults.cut_chunked()}, tls=server_context) as server:
+            with pytest.raises(aioreq.RemoteProtocolError):
+                await session.get(server.url)
+            with pytest.raises(aioreq.RemoteProtocolError):
+                await session.get(server.url + "/chunked")
+        assert session.pool.open == 0
+
+    async def test_cut_off_in_chunks(self, session: Session):
+        """In plain HTTP a chunked answer without its last chunk is ChunkedEncodingError."""
+        with FaultServer(faults.cut_chunked()) as server, pytest.raises(aioreq.ChunkedEncodingError) as caught:
+            await session.get(server.url)
+        assert "the last chunk is missing" in str(caught.value)
+
+    async def test_no_answer_at_all(self, server_context: Any, session: Session):
+        """A connection that ends without an answer is ServerDisconnected, closed or reset."""
+        routes = {"/": faults.reset_after(0), "/closed": faults.garbage(b"")}
+        with FaultServer(routes, tls=server_context) as server:
+            with pytest.raises(aioreq.ServerDisconnected, match="broke the connection off without an answer"):
+                await session.get(server.url)
+            with pytest.raises(aioreq.ServerDisconnected, match="closed the connection without an answer"):
+                await session.get(server.url + "/closed")
+
+    async def test_given_up_by_another_task(self, server_context: Any, session: Session):
+        """A reader whose answer another task gives up gets an error, not an end that looks like the answer's own."""
+        with FaultServer(until_the_end(notify=True), tls=server_context) as server:
+            async with session.stream("GET", server.url) as response:
+                pieces = response.iter_content()
+                assert await anext(pieces) == b"some"
+                reading = asyncio.ensure_future(anext(pieces))
+                await asyncio.sleep(0)
+            with pytest.raises(aioreq.StreamConsumedError, match="given up before its end"):
+                await reading
+            assert session.pool.open == 0
+
+    async def test_given_up_as_the_end_comes(self, session: Session):
+        """The same when the last bytes have just arrived: the connection is given back once."""
+        with FaultServer(faults.cut_answer(declared=8, sent=4, then="hold")) as server:
+            async with session.stream("GET", server.url) as response:
+                pieces = response.iter_content()
+                assert await anext(pieces) == b"xxxx"
+                reading = asyncio.ensure_future(anext(pieces))
+                await asyncio.sleep(0)
+                response._stream._stream._reader.feed_data(b"xxxx")  # type: ignore[union-attr]
+                await response.aclose()
+            with pytest.raises(aioreq.StreamConsumedError):
+                await reading
+            assert session.pool.open == 0
+
+    async def test_a_session_closed_in_the_middle(self, server_context: Any, certificates: Certificates):
+        """Closing a session ends what is under way with SessionClosed: waiting, uploading and reading."""
+        routes = {"/silent": faults.silent(), "/stall": faults.stall(after=1000), "/endless": faults.endless_body()}
+        with FaultServer(routes, tls=server_context) as server:
+            session = Session(verify=certificates.authority)
+            async with session:
+                waiting = asyncio.create_task(session.get(server.url + "/silent"))
+                uploading = asyncio.create_task(session.post(server.url + "/stall", data=bytes(20 * MIB)))
+                await server.reached("silent")
+                await server.reached("stalled")
+            for call in (waiting, uploading):
+                with pytest.raises(aioreq.SessionClosed, match="in the middle of the exchange"):
+                    await call
+            assert (session.pool.open, session.pool.idle) == (0, 0)
+
+    async def test_a_byte_at_a_time(self, server_context: Any, session: Session):
+        """An answer that trickles in byte by byte is read like any other."""
+
+        async def trickle(exchange: Exchange) -> None:
+            await exchange.read_body()
+            answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\nX-Trailer: 1\r\n\r\n"
+            await exchange.send(answer, chunk=1)
+
+        with FaultServer(trickle, tls=server_context) as server:
+            for _ in range(2):
+                response = await session.get(server.url)
+                assert response.content == b"body"
+                assert response.trailers["x-trailer"] == "1"
+            assert len(server.connections) == 1
