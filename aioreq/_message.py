@@ -176,6 +176,20 @@ class AnswerStream(Protocol):
         """Stop: give the connection up if the answer is not whole."""
 
 
+class _Held:
+    """A body that is here already, as a stream."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    async def receive(self) -> bytes:
+        content, self._content = self._content, b""
+        return content
+
+    async def aclose(self) -> None:
+        self._content = b""
+
+
 class Response:
     """An answer.
 
@@ -325,6 +339,11 @@ class Response:
             self._content = decode(self._content)
         elif self._stream is not None:
             self._stream = decoding(self._stream)
+
+    def leave_unread(self) -> None:
+        """Behave as if the body were still to come, also where it came along with the head: all streams are alike."""
+        if self._content is not None:
+            self._stream, self._content = _Held(self._content), None
 
     async def read_up_to(self, limit: int) -> None:
         """Read the body and keep it if it has at most ``limit`` bytes, else give it up."""

@@ -208,6 +208,7 @@ class Session:
         request = Request(
             method, url, params=params, data=data, json=json, files=files, headers=headers, cookies=cookies, auth=auth
         )
+        _check_options(options)
         return await self.send(request, **options)
 
     async def get(
@@ -353,7 +354,9 @@ class Session:
                 await response.aclose()
                 raise
             await _dispose(response)
-        if not stream:
+        if stream:
+            final.leave_unread()
+        else:
             await final.read()
         return final
 
@@ -397,6 +400,30 @@ def _require_settings(max_redirects: Any, limits: Any) -> None:
         raise ValueError(f"max_redirects={max_redirects!r} is not a number of redirects, 0 or more")
     if limits is not None and not isinstance(limits, Limits):
         raise TypeError(f"limits= is an aioreq.Limits, not {type(limits).__name__}")
+
+
+_CALL_OPTIONS = {"timeout", "allow_redirects", "progress", "expect_continue", "retry", "stream"}
+# What other clients take with each call, and where it belongs here.
+_ELSEWHERE = {
+    "verify": "aioreq.Session(verify=...)",
+    "cert": "aioreq.Session(cert=...)",
+    "proxy": "aioreq.Session(proxy=...)",
+    "proxies": "aioreq.Session(proxy=...)",
+    "hooks": "aioreq.Session(event_hooks=...)",
+    "ssl": "aioreq.Session(verify=...)",
+    "follow_redirects": "allow_redirects=",
+    "content": "data=",
+    "body": "data=",
+}
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    for name in options:
+        if name not in _CALL_OPTIONS:
+            hint = (
+                f": use {_ELSEWHERE[name]}" if name in _ELSEWHERE else f"; there are {', '.join(sorted(_CALL_OPTIONS))}"
+            )
+            raise TypeError(f"a call has no option {name!r}{hint}")
 
 
 def _own_headers() -> Headers:

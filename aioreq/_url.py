@@ -115,6 +115,8 @@ def parse_url(text: str) -> Target:
 
 def _check_scheme(text: str) -> None:
     scheme, mark, _ = text.partition("://")
+    if text.startswith("/") and not text.startswith("//"):
+        raise InvalidURL(f"the URL {text!r} has no host: give it whole, or make a Session with base_url=")
     if not mark or not _SCHEME.fullmatch(scheme):
         raise InvalidURL(f"the URL {text!r} has no scheme; did you mean 'http://{text.lstrip('/')}'?")
     if scheme.lower() not in _DEFAULT_PORTS:

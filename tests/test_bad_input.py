@@ -30,6 +30,8 @@ from aioreq import (
     Timeout,
     URLRequired,
 )
+from aioreq._rules.auth import autoauth_for
+from aioreq._url import parse_url
 from aioreq.testing import FaultServer
 
 
@@ -76,7 +78,7 @@ class TestURLs:
             ("example.com/x", "has no scheme; did you mean 'http://example.com/x'"),
             ("localhost:80/x", "has no scheme; did you mean 'http://localhost:80/x'"),
             ("//host/x", "has no scheme; did you mean 'http://host/x'"),
-            ("/path", "has no scheme"),
+            ("/path", "has no host.*base_url"),
             ("ftp://host/", "has the scheme 'ftp'; only http and https"),
             ("file:///etc/passwd", "has the scheme 'file'; only http and https"),
             ("http://", "has no host"),
@@ -299,11 +301,14 @@ class TestAuth:
             await session.get(server.url, auth=("a\r\nX-B: 2", "p"))
 
     def test_autoauth(self):
-        """add_autoauth refuses a URL without scheme, and what is no auth."""
+        """add_autoauth refuses a URL without scheme, and what is no auth; None forgets what was registered."""
         with pytest.raises(InvalidURL, match="has no scheme"):
             aioreq.add_autoauth("example.com", ("user", "password"))
-        with pytest.raises(TypeError, match="needs an auth object"):
-            aioreq.add_autoauth("http://example.com", None)
+        with pytest.raises(TypeError, match="auth is"):
+            aioreq.add_autoauth("http://example.com", 7)
+        aioreq.add_autoauth("http://example.com", ("user", "password"))
+        aioreq.add_autoauth("http://example.com", None)
+        assert autoauth_for(parse_url("http://example.com/")) is None
 
 
 class TextReader:
@@ -570,7 +575,7 @@ class TestSessions:
     @pytest.mark.parametrize("option", ["verify", "proxies", "proxy", "cert", "stream_", "foo"])
     async def test_options_a_call_does_not_have(self, option: str, server: FaultServer, session: Session):
         """An option that a call does not have is a TypeError, not ignored."""
-        with pytest.raises(TypeError, match=f"unexpected keyword argument '{option}'"):
+        with pytest.raises(TypeError, match=f"a call has no option '{option}'"):
             await session.get(server.url, **{option: False})
 
     async def test_progress(self, server: FaultServer, session: Session):

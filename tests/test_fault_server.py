@@ -786,7 +786,7 @@ def test_what_a_script_raises_reaches_the_test(requests):
         raise ZeroDivisionError("in the script")
 
     expected = ZeroDivisionError if requests == 1 else ExceptionGroup
-    with pytest.raises(expected), FaultServer(broken) as server:  # noqa: PT012 - the context is what raises
+    with pytest.raises(expected), FaultServer(broken) as server:
         for _ in range(requests):
             with contextlib.closing(Client(server)) as client:
                 assert client.send_and_read_to_end(post())[0] == b""
@@ -799,7 +799,7 @@ def test_a_failing_test_is_not_hidden_by_a_failing_script():
     async def broken(exchange: Exchange) -> None:
         raise ZeroDivisionError
 
-    with pytest.raises(KeyError), FaultServer(broken) as server:  # noqa: PT012 - the context is what raises
+    with pytest.raises(KeyError), FaultServer(broken) as server:
         with contextlib.closing(Client(server)) as client:
             client.send_and_read_to_end(post())
         raise KeyError
@@ -817,7 +817,7 @@ def test_a_script_that_blocks_the_server_is_told_so():
     with contextlib.ExitStack() as cleanup:
         cleanup.callback(server.__exit__, None, None, None)  # a second try, when the script is done
         cleanup.callback(unblock.set)
-        with pytest.raises(RuntimeError, match="a script blocks its thread"), server:  # noqa: PT012
+        with pytest.raises(RuntimeError, match="a script blocks its thread"), server:
             client = cleanup.enter_context(contextlib.closing(Client(server)))
             client.send(post())
             server.reached("blocked").wait()

@@ -197,7 +197,7 @@ class TestHandshake:
         with FaultServer() as server:
             async with Session() as session:
                 error = await refusal(session, server.url.replace("http://", "https://"))
-                assert "TLS failed" in str(error)
+                assert "TLS failed: the server does not speak TLS" in str(error)
 
     async def test_plain_http_to_a_tls_port(self, certificates: Certificates):
         """http to a port that speaks TLS is a RemoteProtocolError or a lost connection: never an answer."""

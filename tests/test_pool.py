@@ -74,8 +74,11 @@ class FakeStream:
     def abort(self) -> None:
         self.closed = True
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         self.closed = True
+
+    async def aclose(self) -> None:
+        assert self.closed
 
 
 @dataclass

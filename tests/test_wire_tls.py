@@ -183,8 +183,9 @@ class TestAlerts:
         client, server = connected
         records = server.encrypt(b"413 Content Too Large") + break_off(server)
         assert client.decrypt(records) == [b"413 Content Too Large"]
-        with pytest.raises(SSLError, match="TLS failed"):
-            client.decrypt(b"")
+        for more in (b"", b"more", server.close()):
+            with pytest.raises(SSLError, match="TLS failed: .*ALERT"):
+                client.decrypt(more)
         assert not client.ended
 
     def test_an_alert_alone(self, connected: tuple[TLS, TLS]):
@@ -199,8 +200,9 @@ class TestAlerts:
         good, bad = server.encrypt(b"good"), bytearray(server.encrypt(b"bad"))
         bad[-1] ^= 1
         assert client.decrypt(good + bytes(bad)) == [b"good"]
-        with pytest.raises(SSLError, match="TLS failed"):
-            client.decrypt(b"more")
+        with pytest.raises(SSLError, match="TLS failed: .*BAD_RECORD_MAC"):
+            client.decrypt(server.encrypt(b"more"))
+        assert not client.ended
 
     def test_a_missing_client_certificate(self, certificates: Certificates):
         """A server that wants a certificate says so when the handshake seems done (TLS 1.3)."""
@@ -257,10 +259,10 @@ class TestTrust:
         assert client.ready
 
     def test_a_server_without_tls(self, contexts: tuple[ssl.SSLContext, ssl.SSLContext]):
-        """A plain answer where TLS was expected is an error that says so in OpenSSL's words."""
+        """A plain answer where TLS was expected is an error that says so."""
         client, _ = sides(contexts)
         client.handshake()
-        with pytest.raises(SSLError, match=r"TLS failed: (WRONG_VERSION_NUMBER|HTTP_REQUEST|PACKET_LENGTH)"):
+        with pytest.raises(SSLError, match="TLS failed: the server does not speak TLS on this port"):
             client.receive_handshake(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
     def test_the_client_certificate_is_shown(self, certificates: Certificates):

@@ -279,6 +279,7 @@ class Pool:
     def _discard(self, connection: Connection) -> None:
         lane = self._busy.pop(connection)
         self._count_open(lane, -1)
+        connection.stream.close()  # here, since the end of the loop may cancel the task before it has begun
         closing = asyncio.ensure_future(connection.stream.aclose())
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)

@@ -470,8 +470,8 @@ class Stream:
         self._write_deadline.close()
         self._transport.abort()
 
-    async def aclose(self) -> None:
-        """Say goodbye, close, and wait until the socket is closed."""
+    def close(self) -> None:
+        """Say goodbye and close; the loop closes the socket when it comes to it."""
         self._read_deadline.close()
         self._write_deadline.close()
         if not self._transport.is_closing():
@@ -483,6 +483,10 @@ class Stream:
                 self._transport.abort()
             else:
                 self._writer.close()
+
+    async def aclose(self) -> None:
+        """Say goodbye, close, and wait until the socket is closed."""
+        self.close()
         await self._writer.wait_closed()
 
 

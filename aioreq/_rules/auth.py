@@ -257,7 +257,7 @@ def add_autoauth(url: str, auth: Any) -> None:
 
     Scheme, host and port must be the same, and the path must begin with the URL's path, whole segments compared;
     the longest match wins. (requests 0.2.1 compared substrings, which sent passwords to hosts whose URL merely
-    contained the other.)
+    contained the other.) None as ``auth`` forgets what was registered for exactly this URL.
 
     Raises:
         InvalidURL: the URL has no scheme or host.
@@ -265,10 +265,9 @@ def add_autoauth(url: str, auth: Any) -> None:
     """
     target = parse_url(url)
     made = as_auth(auth)
-    if made is None:
-        raise TypeError("add_autoauth needs an auth object or (user, password)")
     _autoauth[:] = [(known, kept) for known, kept in _autoauth if known.url != target.url]
-    _autoauth.append((target, made))
+    if made is not None:
+        _autoauth.append((target, made))
 
 
 def autoauth_for(target: Target) -> Auth | None:

@@ -31,6 +31,7 @@ class TLS:
         )
         self.ready = False
         self.ended = False
+        self._broken: str | None = None
 
     @property
     def object(self) -> ssl.SSLObject:
@@ -69,7 +70,7 @@ class TLS:
         """The cleartext in received records, those before a broken one included; ``[]`` if none is whole yet.
 
         Raises:
-            SSLError: the first record that is left is broken.
+            SSLError: the first record that is left is broken, or is a fatal alert; nothing is read behind it.
         """
         self._incoming.write(records)
         return self._read_all()
@@ -81,6 +82,8 @@ class TLS:
         return (self._read_all() if self.ready and self._incoming.pending else []), to_send
 
     def _read_all(self) -> list[bytes]:
+        if self._broken is not None:
+            raise SSLError(self._broken)
         chunks: list[bytes] = []
         # An SSLWantReadError costs more than a small read: ask only while there is something to ask for.
         while self._incoming.pending or self._object.pending():
@@ -92,9 +95,11 @@ class TLS:
                 self.ended = True
                 break
             except ssl.SSLError as error:
+                # Asked again, OpenSSL would take a fatal alert for the end: a cut answer would pass for a whole one.
+                self._broken = _explain(error)
                 if chunks:
-                    break  # what came before it counts; the error comes again with the next records
-                raise SSLError(_explain(error)) from error
+                    break  # what came before it counts; the error is raised by the next call
+                raise SSLError(self._broken) from error
             if not chunk:
                 self.ended = True
                 break
@@ -114,4 +119,9 @@ def _explain(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the server's certificate is not trusted: {error.verify_message or error.reason}"
     reason = getattr(error, "reason", None) or str(error)
+    if reason == "WRONG_VERSION_NUMBER":
+        return (
+            "TLS failed: the server does not speak TLS on this port (should the URL begin with http://?), "
+            "or only a version below 1.2"
+        )
     return f"TLS failed: {reason}"
