@@ -82,10 +82,10 @@ class Session:
         retry: Any = None,
         base_url: str | None = None,
         max_redirects: int = 30,
-        verify: bool | str | ssl.SSLContext = True,
+        verify: bool | str | os.PathLike[str] | ssl.SSLContext = True,
         cert: Any = None,
         limits: Limits | None = None,
-        unix_socket: str | None = None,
+        unix_socket: str | os.PathLike[str] | None = None,
         proxy: str | None = None,
         trust_env: bool = True,
         local_address: tuple[str, int] | None = None,
@@ -350,7 +350,9 @@ class Session:
             except StopIteration as end:
                 final: Response = end.value
                 break
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, RequestException):
+                    _say_what_led_to(error, response)
                 await response.aclose()
                 raise
             await _dispose(response)
@@ -441,6 +443,12 @@ def _decoded(response: Response) -> Response:
 def _decoding(stream: AnswerStream, coding: str) -> AnswerStream:
     steps = unfolding(coding)
     return stream if steps is None else DecodedStream(stream, steps)
+
+
+def _say_what_led_to(error: RequestException, response: Response) -> None:
+    attach(error, response.request)
+    if error.response is None:
+        error.response = response
 
 
 async def _dispose(response: Response) -> None:

@@ -17,6 +17,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
+_ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 # A name's labels have 1 to 63 characters each (RFC 1035, section 2.3.4); a dot may end it.
 _HOST = re.compile(r"[a-zA-Z0-9_-]{1,63}(\.[a-zA-Z0-9_-]{1,63})*\.?|[0-9a-fA-F.]*:[0-9a-fA-F:.]+(%[A-Za-z0-9._-]+)?")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -57,14 +58,25 @@ class Target:
 
     def join(self, location: str) -> Target:
         """The target of a reference relative to this one (RFC 3986, section 5)."""
-        try:
-            joined = URL(self.url, encoded=True).join(URL(_quote(location), encoded=True))
-        except ValueError as error:
-            raise InvalidURL(f"{location!r} is not a valid redirect target: {error}") from error
-        target = parse_url(str(joined))
+        target = parse_url(self._resolved(location.strip()))
         if not target.fragment and self.fragment:
             return parse_url(f"{target.url}#{self.fragment}")
         return target
+
+    def _resolved(self, location: str) -> str:
+        if is_absolute(location):
+            return location
+        if location.startswith("//"):
+            return f"{self.scheme}:{location}"
+        try:
+            return str(URL(self.url, encoded=True).join(URL(_quote(location), encoded=True)))
+        except ValueError as error:
+            raise InvalidURL(f"{location!r} is not a valid redirect target: {error}") from error
+
+
+def is_absolute(url: str) -> bool:
+    """Whether it has a scheme and an authority, and can do without a base."""
+    return _ABSOLUTE.match(url) is not None
 
 
 @lru_cache(maxsize=1024)
@@ -147,5 +159,5 @@ def with_params(url: str, params: Any) -> str:
     if not query:
         return url
     base, mark, fragment = url.partition("#")
-    separator = "&" if "?" in base else "?"
+    separator = "" if base.endswith(("?", "&")) else "&" if "?" in base else "?"
     return f"{base}{separator}{query}{mark}{fragment}"

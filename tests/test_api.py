@@ -99,7 +99,8 @@ class TestNames:
         """Importing it brings in no optional package, and nothing that takes its time and may never be needed."""
         unwanted = [
             "aiohttp", "anyio", "brotli", "charset_normalizer", "h11", "h2", "http.cookiejar", "httpx", "netrc",
-            "pytest", "python_socks", "requests", "rich", "sqlite3", "starlette", "truststore", "uvicorn", "uvloop", "zstandard",
+            "pytest", "python_socks", "requests", "rich", "sqlite3", "starlette", "truststore", "uvicorn", "uvloop",
+            "zstandard",
         ]  # fmt: skip
         script = f"import sys, aioreq; print([name for name in {unwanted!r} if name in sys.modules])"
         ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -173,7 +174,7 @@ class TestTheSharedSession:
         await (await shared_session()).aclose()
         assert await connection()
 
-    async def test_no_cookies_stay(self):
+    async def test_cookies_stay_with_their_loop(self):
         """The shared session keeps cookies between calls, as a session does; another loop's has none of them."""
         with FaultServer(faults.ok(headers=(("Set-Cookie", "a=1"),))) as server:
             await aioreq.get(server.url)
@@ -286,10 +287,15 @@ class TestWholePrograms:
             [connection] = (await shared_session()).pool._idle
             poll = select.poll()
             poll.register(connection.stream.fileno(), select.POLLIN)
+            print("idle", flush=True)
             print(len(poll.poll()))  # the loop stands still meanwhile, and learns of it when it is about to end
         """
-        with FaultServer(faults.close_idle(), tls=server_context) as server:
-            assert finish(start(body, server.url, folder, certificates)) == "1\n"
+        with FaultServer(faults.close_idle("go"), tls=server_context) as server:
+            process = start(body, server.url, folder, certificates)
+            assert process.stdout is not None
+            assert process.stdout.readline() == "idle\n"
+            server.release("go")
+            assert finish(process) == "1\n"
 
     def test_calls_left_alone(self, certificates: Certificates, folder: Path, server_context: Any):
         """Tasks that are still calling when the program ends are cancelled, and leave nothing behind."""

@@ -649,6 +649,11 @@ class TestSettings:
         with pytest.raises(FileMissing, match=r"can't read '.*missing\.pem'"):
             Session(cert=tmp_path / "missing.pem")
 
+    def test_unix_socket(self):
+        """unix_socket= that is no path is a TypeError."""
+        with pytest.raises(TypeError, match=r"not int"):
+            Session(unix_socket=7)  # type: ignore[arg-type]
+
     @pytest.mark.parametrize("value", [7, (), ("one",), ("one", "two", "three", "four")])
     def test_cert(self, value: Any):
         """cert= that is no path and no pair is a TypeError."""

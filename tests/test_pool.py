@@ -3,8 +3,9 @@
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -853,6 +854,43 @@ async def test_cancelled_anywhere(place: str, certificates: Certificates):
             with pytest.raises(asyncio.CancelledError):
                 await call
             assert (session.pool.open, session.pool.idle, session.pool.waiting) == (0, 0, 0)
+
+
+async def _pieces(count: int) -> AsyncIterator[bytes]:
+    for _ in range(count):
+        yield bytes(64 * 1024)
+
+
+CALLS: dict[str, Callable[[Session, str, Path], Coroutine[Any, Any, aioreq.Response]]] = {
+    "get": lambda session, url, _: session.get(url),
+    "post": lambda session, url, _: session.post(url, data=b"body"),
+    "file": lambda session, url, file: session.put(url, data=file),
+    "form": lambda session, url, file: session.post(url, data={"a": "1"}, files={"file": file}),
+    "pieces": lambda session, url, _: session.put(url, data=_pieces(20), headers={"Content-Length": "1310720"}),
+    "redirect": lambda session, url, file: session.put(url + "/redirect", data=file),
+}
+
+
+@pytest.mark.parametrize("security", ["plain", "tls"])
+@pytest.mark.parametrize("call", CALLS)
+async def test_cancelled_at_every_step(call: str, security: str, certificates: Certificates, tmp_path: Path):
+    """Wherever a call is cancelled, the one connection that is allowed serves the next call, with its own answer."""
+    (tmp_path / "file").write_bytes(bytes(1_000_000))
+    routes = {"/": faults.ok(), "/redirect": faults.redirect("/")}
+    tls = certificates.server_context() if security == "tls" else None
+    with FaultServer(routes, tls=tls) as server:
+        async with Session(verify=certificates.authority, limits=Limits(max_connections=1)) as session:
+            for step in range(50):
+                cancelled = asyncio.create_task(CALLS[call](session, server.url, tmp_path / "file"))
+                for _ in range(step):
+                    await asyncio.sleep(0)
+                cancelled.cancel()
+                await asyncio.wait([cancelled])
+                assert session.pool.waiting == 0
+                assert session.pool.open == session.pool.idle
+                response = await session.post(server.url, data=b"body", headers={"X-Token": str(step)})
+                assert response.json()["token"] == str(step)
+        assert server.violations == []
 
 
 @script

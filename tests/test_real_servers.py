@@ -514,9 +514,10 @@ class TestConnections:
         async with aioreq.Session() as one, aioreq.Session() as other:
             assert (await self.connection(one, nginx.plain))[0] != (await self.connection(other, nginx.plain))[0]
 
-    async def test_unix_socket(self, nginx: Nginx):
+    @pytest.mark.parametrize("kind", [str, Path])
+    async def test_unix_socket(self, kind: type, nginx: Nginx):
         """A session with a Unix socket sends every request there, whatever its URL's host."""
-        async with aioreq.Session(unix_socket=str(nginx.unix_socket)) as session:
+        async with aioreq.Session(unix_socket=kind(nginx.unix_socket)) as session:
             response = await session.get("http://any.example/static/hello.txt")
             assert response.content == STATIC_FILES["hello.txt"]
             assert response.request.headers["Host"] == "any.example"

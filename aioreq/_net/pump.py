@@ -5,6 +5,9 @@ Meanwhile the loop is free and goes on reading, so an early answer is seen; ``lo
 reading for the whole file. An upload whose socket takes nothing gives its thread back and waits in the loop:
 five hundred stalled uploads need no thread at all.
 
+No copy has a price: until a page has left, a file that is changed in place changes what leaves. The length is
+exact all the same, and an upload of a file that has become too short never succeeds.
+
 Against reading and writing this is 2.4 times aiohttp's rate and 1.7 times curl's.
 """
 

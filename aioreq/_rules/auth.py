@@ -13,7 +13,7 @@ import secrets
 from base64 import b64encode
 from collections.abc import Callable, Generator
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from .._message import PreparedRequest, Response
 from .._url import Target, parse_url
@@ -197,10 +197,10 @@ def digest_challenge(response: Response) -> dict[str, str] | None:
     strength = list(_HASHES)
     for header in response.headers.getall("WWW-Authenticate", ()):
         for part in re.split(r"(?i)(?:^|,\s*)digest\s+", header)[1:]:
-            fields = {
-                name.lower(): re.sub(r"\\(.)", r"\1", quoted) if quoted or not token else token
-                for name, quoted, token in _CHALLENGE_FIELD.findall(part)
-            }
+            fields: dict[str, str] = {}
+            for name, quoted, token in _CHALLENGE_FIELD.findall(part):
+                # The first of a name counts: behind a Digest challenge there may be one of another scheme.
+                fields.setdefault(name.lower(), token or re.sub(r"\\(.)", r"\1", quoted))
             name = fields.get("algorithm", "MD5").upper().removesuffix("-SESS")
             offers_auth = "qop" not in fields or "auth" in [option.strip() for option in fields["qop"].split(",")]
             if "nonce" not in fields or name not in strength or not offers_auth:
@@ -230,7 +230,8 @@ def digest_answer(
     with_qop = "qop" in challenge
     proof = f"{nonce}:{counted}:{cnonce}:auth" if with_qop else nonce
     fields = [
-        f'username="{_quoted(username)}"',
+        # What a quoted string can't hold has a form of its own (RFC 7616, section 3.4; RFC 8187).
+        f'username="{_quoted(username)}"' if username.isascii() else f"username*=UTF-8''{quote(username, safe='')}",
         f'realm="{_quoted(realm)}"',
         f'nonce="{_quoted(nonce)}"',
         f'uri="{uri}"',

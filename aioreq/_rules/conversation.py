@@ -91,6 +91,7 @@ def conversation(request: PreparedRequest, rules: Rules) -> Step:
         if following is None:
             response.history = history
             return response
+        response.history = list(history)
         hops += 1
         if hops > rules.max_redirects:
             raise TooManyRedirects(
@@ -98,7 +99,6 @@ def conversation(request: PreparedRequest, rules: Rules) -> Step:
                 request=response.request,
                 response=response,
             )
-        response.history = list(history)
         history.append(response)
         request = following
 

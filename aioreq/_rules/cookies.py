@@ -88,8 +88,10 @@ class Cookies(MutableMapping[str, str]):
         if self._jar is None:
             from http.cookiejar import CookieJar, DefaultCookiePolicy
 
-            # strict_domain: no cookies for country-code domains such as .co.uk
-            self._jar = CookieJar(DefaultCookiePolicy(strict_domain=True))
+            # strict_domain: no cookies for country-code domains such as .co.uk. DomainStrictNonDomain: a cookie set
+            # without a Domain goes back to that very host, and not to those below it (RFC 6265, section 5.4).
+            host_only = DefaultCookiePolicy.DomainStrictNonDomain
+            self._jar = CookieJar(DefaultCookiePolicy(strict_domain=True, strict_ns_domain=host_only))
         self._jar.extract_cookies(_Told(response), _Asked(response.request.target))  # type: ignore[arg-type]
 
     def clear(self) -> None:

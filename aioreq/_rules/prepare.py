@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import numbers
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .._body import Body, Segment, bytes_body, form_body, json_body
 from .._headers import Headers, checked_header, header_pairs
 from .._message import PreparedRequest, Request
 from .._source import describe
-from .._url import Target, parse_url, with_params
+from .._url import Target, is_absolute, parse_url, with_params
 from ..exceptions import InvalidBody, InvalidHeader, URLRequired
 from ..multipart._encode import MultipartBody
 from ..multipart._param import MultipartParam
 
 _EXPECTS_BODY = frozenset(("POST", "PUT", "PATCH"))
-_ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_BOUNDARY = re.compile(r"""boundary\s*=\s*"?([^\s"';,]+)""", re.IGNORECASE)
+_BOUNDARY = re.compile(r"""boundary\s*=\s*(?:"([^"]*)"|([^\s"';,]+))""", re.IGNORECASE)
 
 
 class Defaults:
@@ -82,12 +82,19 @@ def _target(request: Request, defaults: Defaults) -> Target:
     if url is None:
         raise URLRequired("a request needs a URL")
     url = url.decode("utf-8", "replace") if isinstance(url, bytes) else str(url)
-    if defaults.base_url is not None and not _ABSOLUTE.match(url):
+    if defaults.base_url is not None and not is_absolute(url):
         url = f"{defaults.base_url.rstrip('/')}/{url.lstrip('/')}"
-    for params in (defaults.params, request.params):
+    for params in _layers(defaults.params, request.params):
         if params:
             url = with_params(url, params)
     return parse_url(url)
+
+
+def _layers(session: Any, own: Any) -> tuple[Any, ...]:
+    """Mappings are merged by name, as requests does it; anything else stands behind the session's params."""
+    if isinstance(session, Mapping) and isinstance(own, Mapping):
+        return ({**session, **own},)
+    return session, own
 
 
 def _settle_host(headers: Headers) -> None:
@@ -120,7 +127,7 @@ def _form_with_files(request: Request, headers: Headers) -> Body:
     data = request.data or ()
     if isinstance(data, (str, bytes)) or not (isinstance(data, Mapping) or hasattr(data, "__iter__")):
         raise InvalidBody("data= beside files= holds fields: pass a mapping or pairs, not a string")
-    params = MultipartParam.from_params(data) + MultipartParam.from_files(request.files)
+    params = MultipartParam.from_params(_fields(data)) + MultipartParam.from_files(request.files)
     content_type = headers.get("Content-Type")
     if content_type is None:
         return MultipartBody(params)
@@ -129,7 +136,20 @@ def _form_with_files(request: Request, headers: Headers) -> Body:
         raise InvalidHeader(
             "the header Content-Type is set beside files=, but names no boundary: leave it out, and it is made"
         )
-    return MultipartBody(params, boundary[1])
+    body = MultipartBody(params, boundary[1] or boundary[2])
+    # Quoted as it is in the body: any other way of writing it would be another boundary.
+    named = f"boundary={body.boundary.decode('ascii')}"
+    headers["Content-Type"] = content_type[: boundary.start()] + named + content_type[boundary.end() :]
+    return body
+
+
+def _fields(data: Any) -> Iterator[Any]:
+    """The fields beside files: a tuple is several values here, as it is in a form without files."""
+    for item in data.items() if isinstance(data, Mapping) else data:
+        if isinstance(item, (tuple, list)) and len(item) == 2 and isinstance(item[1], tuple):
+            yield from ((item[0], value) for value in item[1])
+        else:
+            yield item
 
 
 def _is_empty(data: Any) -> bool:
@@ -141,6 +161,8 @@ def _is_pairs(data: Any) -> bool:
 
 
 def _raw_segment(data: Any, headers: Headers) -> Segment:
+    if isinstance(data, numbers.Number):
+        raise InvalidBody(f"{data!r} is a number, which is no body: pass text or bytes, or json=")
     chunked = "Transfer-Encoding" in headers
     return describe(data, None if chunked else _declared_length(headers), chunked=chunked)
 

@@ -6,6 +6,7 @@ The environment is read as curl and requests read it: ``HTTP_PROXY``, ``HTTPS_PR
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -29,19 +30,22 @@ class Ways:
         environment: the variables that choose proxies where neither is given; None to look at none.
 
     Raises:
-        TypeError: ``proxy`` is not text.
+        TypeError: ``unix_socket`` is not a path, or ``proxy`` not text.
         ValueError: both a Unix socket and a proxy are given.
         InvalidURL: ``proxy`` is not the URL of a proxy.
     """
 
     def __init__(
-        self, unix_socket: str | None = None, proxy: str | None = None, environment: Mapping[str, str] | None = None
+        self,
+        unix_socket: str | os.PathLike[str] | None = None,
+        proxy: str | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         if not isinstance(proxy, (str, NoneType)):
             raise TypeError(f"proxy= is one URL as text, for http and https alike, not {type(proxy).__name__}")
         if unix_socket is not None and proxy is not None:
             raise ValueError("unix_socket= and proxy= are two ways to the server: choose one")
-        self._unix_socket = unix_socket
+        self._unix_socket = None if unix_socket is None else os.fspath(unix_socket)
         self.proxy = None if proxy is None else Proxy.parse(proxy)
         self._environment = EnvironmentProxies(environment or {})
 

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from .._headers import Headers
 from .._message import PreparedRequest, Response
 from .._url import Target
 from ..exceptions import RequestException
 
 _STATUSES = frozenset((301, 302, 303, 307, 308))
-# What describes a body goes when the body goes.
-_BODY_FIELDS = (
-    "Content-Length",
-    "Content-Type",
-    "Content-Encoding",
-    "Content-Language",
-    "Content-Location",
-    "Content-MD5",
-    "Content-Disposition",
-    "Digest",
-    "Content-Digest",
-    "Transfer-Encoding",
-    "Expect",
-)
+# What describes a body goes when the body goes; so does every field whose name begins with "Content-".
+_BODY_FIELDS = ("Transfer-Encoding", "Expect", "Digest", "Repr-Digest", "Trailer")
 # What proves who we are is for the origin it was given for.
 SECRET_FIELDS = ("Authorization", "Cookie", "Proxy-Authorization")
 
@@ -42,10 +32,10 @@ def redirected(request: PreparedRequest, response: Response) -> PreparedRequest 
     target = request.target.join(_decoded(location))
     following = request.copy()
     following.target = target
-    following.headers["Host"] = target.host
     _change_method(following, response.status_code)
     if target.origin != request.target.origin:
         _refuse_downgrade(request, target, response)
+        following.headers["Host"] = target.host
         _drop(following.headers, SECRET_FIELDS)
     if following.body is not None:
         following.body.require_fresh()
@@ -67,9 +57,10 @@ def _change_method(request: PreparedRequest, status: int) -> None:
     request.method = "GET"
     request.body = None
     _drop(request.headers, _BODY_FIELDS)
+    _drop(request.headers, [name for name in request.headers if name.lower().startswith("content-")])
 
 
-def _drop(headers: Headers, names: tuple[str, ...]) -> None:
+def _drop(headers: Headers, names: Iterable[str]) -> None:
     for name in names:
         headers.popall(name, None)
 

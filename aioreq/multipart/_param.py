@@ -45,7 +45,7 @@ def quoted_boundary(boundary: str | bytes) -> bytes:
     """
     quoted = quote_plus(boundary).encode("ascii")
     if not 0 < len(quoted) <= 70:
-        raise ValueError(f"a boundary has 1 to 70 characters (RFC 2046); {boundary!r} has {len(quoted)}")
+        raise InvalidBody(f"a boundary has 1 to 70 characters (RFC 2046); {boundary!r} has {len(quoted)}")
     return quoted
 
 
