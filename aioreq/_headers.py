@@ -70,8 +70,8 @@ def checked_header(name: Any, value: Any) -> tuple[str, str]:
     """The field as text that may go on the wire.
 
     Raises:
-        InvalidHeader: the name is not a token, or the value holds CR, LF or NUL, begins or ends with white space,
-            or can't be written in latin-1 (RFC 9110, section 5.5).
+        InvalidHeader: the name is not a token, or the value holds CR, LF or NUL, or can't be written in latin-1
+            (RFC 9110, section 5.5). White space around it is no part of it, and is left out.
     """
     if isinstance(name, bytes):
         name = name.decode("latin-1")
@@ -108,7 +108,7 @@ def require_sendable(headers: Headers) -> None:
 def _is_harmless(headers: Headers) -> bool:
     """Whether one look at all fields together finds nothing to look at closer: much less work than checking each."""
     try:
-        text = "".join([*headers.keys(), *headers.values()])
+        names, values = "".join(headers.keys()), "".join(headers.values())
     except TypeError:
         return False
-    return text.isascii() and not _BAD_VALUE.search(text)
+    return "" not in headers and is_token(names) and values.isascii() and not _BAD_VALUE.search(values)

@@ -276,10 +276,13 @@ class Response:
         It is the header's charset, else what a byte order mark says, else UTF-8 if the body is valid UTF-8, else what
         charset-normalizer takes it for (the extra ``aioreq[charset]``), else UTF-8.
         """
-        if self._encoding is None:
-            content = self._content or b""
-            self._encoding = _charset(self.headers) or _charset_of_mark(content) or _detected(content)
-        return self._encoding
+        if self._encoding is not None:
+            return self._encoding
+        content = self._content or b""
+        encoding = _charset(self.headers) or _charset_of_mark(content) or _detected(content)
+        if self._content is not None:  # before it is read there was nothing to look at
+            self._encoding = encoding
+        return encoding
 
     @encoding.setter
     def encoding(self, name: str) -> None:
@@ -299,10 +302,6 @@ class Response:
         """
         try:
             return json.loads(self.content, **options)
-        except UnicodeDecodeError as error:
-            raise JSONDecodeError(
-                f"the answer of {self.url} is not JSON: {error}", "", error.start, request=self.request, response=self
-            ) from error
         except json.JSONDecodeError as error:
             begins = self.content[:60].decode("utf-8", "replace")
             raise JSONDecodeError(
@@ -311,6 +310,10 @@ class Response:
                 error.pos,
                 request=self.request,
                 response=self,
+            ) from error
+        except (ValueError, RecursionError) as error:  # no UTF-8, a number too long, a list too deep
+            raise JSONDecodeError(
+                f"the answer of {self.url} is not JSON that can be read: {error}", request=self.request, response=self
             ) from error
 
     @property
@@ -379,16 +382,17 @@ class Response:
             for start in range(0, len(self._content), size or max(len(self._content), 1)):
                 yield self._content[start : start + size if size else None]
             return
-        if size is None:
-            async for chunk in self._chunks():
-                yield chunk
-            return
-        held = bytearray()
-        async for chunk in self._chunks():
-            held += chunk
-            while len(held) >= size:
-                yield bytes(held[:size])
-                del held[:size]
+        async with contextlib.aclosing(self._chunks()) as chunks:
+            if size is None:
+                async for chunk in chunks:
+                    yield chunk
+                return
+            held = bytearray()
+            async for chunk in chunks:
+                held += chunk
+                while len(held) >= size:
+                    yield bytes(held[:size])
+                    del held[:size]
         if held:
             yield bytes(held)
 
@@ -410,10 +414,11 @@ class Response:
             codecs.getincrementaldecoder(self.encoding)(errors="replace"), translate=True
         ).decode
         held = ""
-        async for chunk in self.iter_content():
-            *lines, held = (held + decode(chunk)).split("\n")
-            for line in lines:
-                yield line
+        async with contextlib.aclosing(self.iter_content()) as chunks:
+            async for chunk in chunks:
+                *lines, held = (held + decode(chunk)).split("\n")
+                for line in lines:
+                    yield line
         *lines, held = (held + decode(b"", final=True)).split("\n")
         for line in lines:
             yield line
@@ -499,9 +504,12 @@ _CHARSET = re.compile(r"""charset\s*=\s*["']?([^\s"';,]+)""", re.IGNORECASE)
 
 def _charset(headers: Headers) -> str | None:
     found = _CHARSET.search(headers.get("Content-Type", ""))
+    if found is None:
+        return None
     try:
-        return codecs.lookup(found[1]).name if found else None
-    except LookupError:
+        b"\xff".decode(found[1], "replace")  # some codecs make no text, some refuse what is asked
+        return codecs.lookup(found[1]).name
+    except (LookupError, ValueError):
         return None
 
 

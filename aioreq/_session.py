@@ -44,7 +44,7 @@ class Session:
 
     Args:
         headers: sent with every request: a mapping or pairs; None as a value removes a default.
-        params: added to every URL's query.
+        params: added to every URL's query; a call's own of the same name replace them, and None leaves one out.
         cookies: a mapping; see :class:`aioreq.Cookies` for where they go.
         auth: ``(user, password)``, an auth object, or a function of the request.
         timeout: a :class:`aioreq.Timeout`, a number of seconds, or None for no limit.
@@ -312,12 +312,12 @@ class Session:
         if limits.total is None:
             response = await self._converse(prepared, rules, terms, stream=stream)
         else:
-            response = await self._within(limits.total, self._converse(prepared, rules, terms, stream=stream))
+            response = await self._within(limits.total, self._converse(prepared, rules, terms, stream=stream), terms)
         request.response = response
         request.sent = response.ok
         return response
 
-    async def _within(self, seconds: float, call: Any) -> Response:
+    async def _within(self, seconds: float, call: Any, terms: Terms) -> Response:
         try:
             async with asyncio.timeout(seconds) as limit:
                 response: Response = await call
@@ -325,7 +325,11 @@ class Session:
         except TimeoutError as error:
             if isinstance(error, RequestException) or not limit.expired():
                 raise
-            raise exceptions.Timeout(f"the call took longer than {seconds:g} seconds in all") from error
+            raise exceptions.Timeout(
+                f"the call took longer than {seconds:g} seconds in all",
+                request=terms.request,
+                sent=None if terms.upload is None else terms.upload.sent,
+            ) from error
 
     # --- driving
 
@@ -364,6 +368,7 @@ class Session:
 
     async def _exchange(self, request: PreparedRequest, terms: Terms) -> Response:
         """One request and its answer, decoded."""
+        terms.request, terms.upload = request, None
         if request.body is not None:
             request.body.require_fresh()
         if "request" in self._hooks:

@@ -106,23 +106,32 @@ def parse_url(text: str) -> Target:
         raise InvalidURL(f"{text!r} is not a valid URL: {error}") from error
     if not host:
         raise InvalidURL(f"the URL {text!r} has no host")
-    if not _HOST.fullmatch(host):
+    if not _HOST.fullmatch(host) or (":" not in host and "[" in parts.netloc.rpartition("@")[2]):
         raise InvalidURL(f"the URL {text!r} has a host that no host can be called")
     if not port:
         raise InvalidURL(f"the URL {text!r} has a port outside of 1 to 65535")
     scheme = parts.scheme
-    bracketed = f"[{host}]" if ":" in host else host
-    authority = bracketed if port == _DEFAULT_PORTS[scheme] else f"{bracketed}:{port}"
+    # A zone names an interface of this machine: the URL has it as %25, the system as %, the server never hears of it
+    # (RFC 6874, sections 2 and 4).
+    address, percent, zone = host.partition("%")
+    zone = zone.removeprefix("25") or zone
+    written = _authority(scheme, f"{address}%25{zone}" if percent else address, port)
     path = (_quote(parts.path) or "/") + ("?" + _quote(parts.query) if parts.query else "")
     fragment = _quote(parts.fragment)
     return Target(
-        url=f"{scheme}://{authority}{path}" + (f"#{fragment}" if fragment else ""),
-        origin=(scheme, host, port),
-        host=authority,
+        url=f"{scheme}://{written}{path}" + (f"#{fragment}" if fragment else ""),
+        origin=(scheme, address + percent + zone, port),
+        host=_authority(scheme, address, port),
         path=path,
         fragment=fragment,
         credentials=None if url.user is None and url.password is None else (url.user or "", url.password or ""),
     )
+
+
+def _authority(scheme: str, host: str, port: int) -> str:
+    """Host and port as a URL and the Host header have them: the scheme's own port is left out."""
+    bracketed = f"[{host}]" if ":" in host else host
+    return bracketed if port == _DEFAULT_PORTS[scheme] else f"{bracketed}:{port}"
 
 
 def _check_scheme(text: str) -> None:

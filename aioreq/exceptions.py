@@ -187,7 +187,7 @@ class JSONDecodeError(RequestException, json.JSONDecodeError):
         self.sent = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.msg, self.doc, self.pos)
+        return type(self), (self.msg, self.doc, self.pos), vars(self)
 
 
 class StreamConsumedError(RequestException, TypeError):
@@ -236,6 +236,10 @@ class FileUnreadable(RequestException, OSError, ValueError):
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # OSError keeps these two outside of the instance's dict, and would copy them from its args.
+        return type(self), self.args, {**vars(self), "errno": self.errno, "filename": self.filename}
 
     @classmethod
     def from_oserror(cls, cause: OSError, filename: str | None) -> FileUnreadable:

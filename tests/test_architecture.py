@@ -25,16 +25,8 @@ ROOMS = [
 STRANGERS = [("_wire", "_rules"), ("_rules", "_wire")]
 WITHOUT_SOCKETS = ("_wire", "_rules", "_message", "_url", "_headers", "exceptions", "multipart", "_events")
 NETWORK_MODULES = {
-    "socket",
-    "select",
-    "selectors",
-    "socketserver",
-    "asyncio",
-    "anyio",
-    "trio",
-    "http",
-    "urllib.request",
-}
+    "socket", "select", "selectors", "socketserver", "asyncio", "anyio", "trio", "http", "urllib.request",
+}  # fmt: skip
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "types", "compat", "manager", "misc", "common"}
 # Calls of the event loop that make a connection or use a bare socket.
 SOCKET_CALLS = {

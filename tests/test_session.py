@@ -1,6 +1,7 @@
 """What a session keeps: defaults, cookies, credentials, connections; and what calls put over them."""
 
 import asyncio
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -163,6 +164,8 @@ class TestDefaults:
     )
     async def test_hosts(self, host: str, rest: str, target: str, serve: Serve, session: Session):
         """A host may be a name in any case or an address of either kind; Host has it with the port."""
+        if host.startswith("[") and not _has_ipv6():
+            pytest.skip("this machine has no IPv6")
         server = serve(host="::1" if host.startswith("[") else "127.0.0.1")
         port = server.address[1]
         await session.get(f"http://{host}:{port}{rest}")
@@ -220,6 +223,14 @@ class TestDefaults:
         """One number sets connect, read, write and pool; None sets no limit at all."""
         assert Timeout.of(5) == Timeout(connect=5, read=5, write=5, pool=5, total=None)
         assert Timeout.of(None) == Timeout(None, None, None, None, None)
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
 
 
 class TestCookies:

@@ -35,19 +35,23 @@ _INLINE = 256 * 1024
 
 @dataclass(slots=True)
 class Terms:
-    """What holds for one exchange beside the request itself.
+    """What holds for the exchanges of one call beside the requests themselves, and which of them is under way.
 
     Attributes:
         timeout: the limits.
         progress: the caller's callback, or None.
         attempt: the how-many-eth time this body is sent.
         hooks: the caller's functions.
+        request: what is being sent, or was sent last; for errors that come from outside of the exchange.
+        upload: the account of its body, or None.
     """
 
     timeout: Timeout = field(default_factory=Timeout)
     progress: ProgressCallback | None = None
     attempt: int = 1
     hooks: Hooks = field(default_factory=Hooks)
+    request: PreparedRequest | None = None
+    upload: Upload | None = None
 
 
 class Connection:
@@ -99,6 +103,7 @@ class Exchange:
         self._broken_off = False
         self._response: Response | None = None
         self.upload = Upload(0 if request.body is None else request.body.length)
+        terms.upload = None if request.body is None else self.upload
 
     async def run(self) -> Response:
         """The answer; its connection is released when its body has been read."""

@@ -5,8 +5,8 @@ Meanwhile the loop is free and goes on reading, so an early answer is seen; ``lo
 reading for the whole file. An upload whose socket takes nothing gives its thread back and waits in the loop:
 five hundred stalled uploads need no thread at all.
 
-No copy has a price: until a page has left, a file that is changed in place changes what leaves. The length is
-exact all the same, and an upload of a file that has become too short never succeeds.
+That nothing is copied has a price: what waits in the kernel is the file's pages, so whoever changes a file in place
+changes what has not left yet. The length is exact all the same: where the file ends too soon, the upload fails.
 
 Against reading and writing this is 2.4 times aiohttp's rate and 1.7 times curl's.
 """
@@ -29,8 +29,10 @@ from .stream import Stream, broken_off
 AVAILABLE = hasattr(os, "sendfile") and sys.platform.startswith("linux")
 
 _CALL = 1024 * 1024
-# A turn ends after this much, so that progress is seen and other uploads get the thread.
+# A turn ends after this much, so that other uploads get the thread. While somebody watches it is shorter: what has
+# moved is told at the end of a turn, and a hop to a thread costs a twentieth of the time that 4 MiB take.
 _TURN = 32 * 1024 * 1024
+_WATCHED_TURN = 4 * 1024 * 1024
 _PATIENCE_MS = 10
 # What only a file can be at fault for; everything else that sendfile reports, the socket is.
 _FILE_ERRORS = frozenset((errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV, errno.EISDIR, errno.EOVERFLOW))
@@ -45,7 +47,7 @@ class Unsupported(Exception):
 class _Transfer:
     """The state that a thread and the loop hand to each other; never used by both at a time."""
 
-    def __init__(self, stream: Stream, file: OpenFile, length: int) -> None:
+    def __init__(self, stream: Stream, file: OpenFile, length: int, turn: int) -> None:
         try:
             # A descriptor of our own: the transport may close its one while a thread is in the call.
             self.socket = Descriptor(os.dup(stream.fileno()))
@@ -53,6 +55,7 @@ class _Transfer:
             raise broken_off(error) from error
         self.file = file
         self.length = length
+        self._turn = turn
         self.offset = 0
         self._stopped = False
 
@@ -62,7 +65,7 @@ class _Transfer:
 
     def turn(self) -> None:
         """Move bytes until the turn is over, all are gone, or the socket takes none. Blocks: for a thread."""
-        end = min(self.length, self.offset + _TURN)
+        end = min(self.length, self.offset + self._turn)
         with self.socket as out, self.file as source:
             poll = select.poll()
             poll.register(out, select.POLLOUT)
@@ -78,7 +81,7 @@ class _Transfer:
                 self.offset += moved
 
 
-async def pump(stream: Stream, file: OpenFile, length: int, moved: Callable[[int], None]) -> None:
+async def pump(stream: Stream, file: OpenFile, length: int, moved: Callable[[int], None], *, watched: bool) -> None:
     """Send the first ``length`` bytes of ``file``; everything written before must have left.
 
     Args:
@@ -86,6 +89,7 @@ async def pump(stream: Stream, file: OpenFile, length: int, moved: Callable[[int
         file: stays open; the caller closes it.
         length: bytes.
         moved: called with the number of bytes after each turn.
+        watched: whether somebody wants to see them move.
 
     Raises:
         Unsupported: the kernel can't do this with the file.
@@ -93,7 +97,7 @@ async def pump(stream: Stream, file: OpenFile, length: int, moved: Callable[[int
         FileUnreadable: it can't be read any more.
         BrokenOff: the connection is gone, or nothing moved for the stream's ``write_limit``.
     """
-    transfer = _Transfer(stream, file, length)
+    transfer = _Transfer(stream, file, length, _WATCHED_TURN if watched else _TURN)
     try:
         while transfer.offset < length:
             before = transfer.offset

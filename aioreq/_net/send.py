@@ -104,7 +104,7 @@ class Sender:
         file = await segment.open()  # before the head leaves: a file that is gone is no reason to begin
         try:
             await self._flush()
-            await pump.pump(self._stream, file, segment.length, self._moved)
+            await pump.pump(self._stream, file, segment.length, self._moved, watched=self._meter is not None)
         except pump.Unsupported:
             await self._send_chunks(segment)
         finally:

@@ -25,7 +25,7 @@ class Defaults:
 
     Args:
         headers: a mapping or pairs; None as a value removes the default of that name.
-        params: added to every URL's query.
+        params: added to every URL's query; a request's own of the same name replace them.
         base_url: what relative URLs are appended to.
     """
 
@@ -119,7 +119,7 @@ def _body(request: Request, headers: Headers) -> Body | None:
     if isinstance(data, Mapping) or _is_pairs(data):
         return form_body(data)
     if isinstance(data, (list, tuple)) and all(isinstance(item, (bytes, bytearray, memoryview)) for item in data):
-        return bytes_body(b"".join(data))
+        return _chunked_if_asked(bytes_body(b"".join(data)), headers)
     return _chunked_if_asked(Body((_raw_segment(data, headers),)), headers)
 
 
@@ -136,7 +136,7 @@ def _form_with_files(request: Request, headers: Headers) -> Body:
         raise InvalidHeader(
             "the header Content-Type is set beside files=, but names no boundary: leave it out, and it is made"
         )
-    body = MultipartBody(params, boundary[1] or boundary[2])
+    body = MultipartBody(params, boundary[2] if boundary[1] is None else boundary[1])
     # Quoted as it is in the body: any other way of writing it would be another boundary.
     named = f"boundary={body.boundary.decode('ascii')}"
     headers["Content-Type"] = content_type[: boundary.start()] + named + content_type[boundary.end() :]

@@ -160,6 +160,7 @@ class _Call:
         self._request = request
         self._chunks = _body(request, terms)
         self._upload = Upload(request.body.length if request.body is not None else 0)
+        terms.upload = None if request.body is None else self._upload
         self._messages: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(maxsize=4)
         self._gone = asyncio.Event()
         self.task: asyncio.Task[None] | None = None

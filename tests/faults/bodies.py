@@ -1,6 +1,7 @@
 """The kinds of body that every fault is tried on, all made of one content."""
 
 import asyncio
+import functools
 import hashlib
 import io
 import random
@@ -22,6 +23,7 @@ BLOCK = 50_021
 """A prime, and less than what is packed into one write: blocks and writes never fall together."""
 
 
+@functools.cache
 def content_of(size: int) -> bytes:
     """Bytes without a period, the same in each run."""
     return random.Random(size).randbytes(size)

@@ -1,7 +1,7 @@
 """A file that changes while it is uploaded: the declared bytes leave, or FileChanged says what happened.
 
 The server reads some of the body and stops, the test changes the file, and the server goes on. On a plain connection
-the file goes by sendfile, over TLS it is read. What sendfile has handed over is the file's pages and no copy of them: when
+the file goes by sendfile, over TLS it is read. What sendfile has handed over is the file's pages, not a copy: when
 the file is cut in the middle of a page that has not left yet, the kernel sends the zeros that stand there now. So only
 over TLS the bytes of an upload that was given up are all from before the change.
 """
