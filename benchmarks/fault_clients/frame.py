@@ -27,6 +27,8 @@ _BLOCK = 65_536
 _MEMORY_LIMIT = 3 * 1024**3  # a body that is gathered for ever must not take the machine with it
 _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
+_CLOSING_TIME = 0.05  # a library that closes the caller's file may do so in a thread, a little later
+
 # The slow disk: each read of 64 KiB takes 50 ms.
 _SECONDS_PER_BLOCK = 0.05
 
@@ -215,6 +217,7 @@ async def _form(job: Job) -> None:
     for _ in range(told.get("runs", 1)):
         with open(told["path"], "rb") as file:
             await job.attempt(job.client.send_form(told["url"], told.get("fields", {}), FilePart(file, **details)))
+            await asyncio.sleep(_CLOSING_TIME)
             job.report.file_closed = file.closed
     await job.try_next()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import aiohttp
 from frame import Client, FilePart, main
@@ -11,7 +11,7 @@ from frame import Client, FilePart, main
 
 class AiohttpClient(Client):
     package = "aiohttp"
-    lacks = {"write timeout": "only a limit in all"}
+    lacks: ClassVar = {"write timeout": "only a limit in all"}
 
     async def __aenter__(self) -> Self:
         # No `total`: it would cut slow uploads that move.

@@ -40,8 +40,6 @@ class NiquestsClient(Client):
         return response.status_code, response.content
 
     async def send_form(self, url: str, fields: dict[str, str], part: FilePart) -> tuple[int, bytes]:
-        if hasattr(part.file.read, "__wrapped__") or _is_async(part.file):
-            raise NotOffered
         files = {"file": (part.filename, part.file, part.content_type)}
         response = await self._session.post(url, data=fields, files=files)
         return response.status_code, response.content
