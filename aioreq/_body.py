@@ -27,7 +27,7 @@ from urllib.parse import urlencode
 
 from ._files import FileSource, OpenFile
 from ._threads import READERS, forget_error
-from .exceptions import BodyLengthError, InvalidBody, UnrewindableBodyError
+from .exceptions import BodyLengthError, FileUnreadable, InvalidBody, RequestException, UnrewindableBodyError
 
 # Read-ahead blocks start small, so that a thousand stalled uploads hold little memory, and grow to where a
 # thread hop no longer shows: 64 KiB blocks reach a quarter of the rate of 1 MiB ones.
@@ -153,7 +153,7 @@ class Position:
 
     def read(self, size: int, offset: int) -> bytes:
         """At least one byte and at most ``size``, from ``offset``. Blocks: for a worker thread."""
-        with self._lock:
+        with self._lock, _reading(self._file):
             if self._file.tell() != offset:
                 self._file.seek(offset)
             block = _as_bytes(self._file.read(size))
@@ -162,6 +162,26 @@ class Position:
         if offset + len(block) > self._declared:  # a reader that does not mind the size it was asked for
             raise _too_many(offset + len(block), self._declared)
         return block
+
+
+@contextlib.contextmanager
+def _reading(file: Any) -> Iterator[None]:
+    """Put what the operating system says of a file in our words; what the file's own code raises is left as it is."""
+    try:
+        yield
+    except RequestException:
+        raise
+    except OSError as error:
+        raise FileUnreadable.from_oserror(error, _name_of(file)) from error
+    except ValueError as error:
+        if getattr(file, "closed", False) is not True:
+            raise
+        raise FileUnreadable(f"the file {_name_of(file)!r} was closed before its bytes were due") from error
+
+
+def _name_of(file: Any) -> str:
+    name = getattr(file, "name", None)
+    return name if isinstance(name, str) else type(file).__name__
 
 
 # Sources that were begun, by id: a generator that is described a second time (a Request sent again, one body in two
@@ -210,8 +230,12 @@ class SyncStream(_OneShot):
                 yield block
 
     async def _blocks(self) -> AsyncGenerator[bytes, None]:
-        while block := _as_bytes(await READERS.start(self._source.read, _FIRST_BLOCK)):
+        while block := await self._next():
             yield block
+
+    async def _next(self) -> bytes:
+        with _reading(self._source):
+            return _as_bytes(await READERS.start(self._source.read, _FIRST_BLOCK))
 
 
 class AsyncReader(_OneShot):
@@ -257,11 +281,15 @@ class Turns:
     async def read(self, size: int, offset: int) -> bytes:
         """At most ``size`` bytes from ``offset``; ``b""`` at the end."""
         async with self._lock:
-            if self.can_seek and (offset == 0 or offset != self._position):
-                await self._seek(offset)
-            self._position = None  # a read that is cancelled may leave it anywhere
-            block = _as_bytes(await self.file.read(size))
-            self._position = offset + len(block)
+            with _reading(self.file):
+                return await self._read(size, offset)
+
+    async def _read(self, size: int, offset: int) -> bytes:
+        if self.can_seek and (offset == 0 or offset != self._position):
+            await self._seek(offset)
+        self._position = None  # a read that is cancelled may leave it anywhere
+        block = _as_bytes(await self.file.read(size))
+        self._position = offset + len(block)
         return block
 
     async def _seek(self, offset: int) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 import aioreq
 
 SIZE = 3 * 1024**3
-TLS_SIZE = 1024**3
+TLS_SIZE = 256 * 1024**2
 
 SINK = """
 import socket, ssl, sys
@@ -91,7 +91,7 @@ async def main() -> None:
         authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(pem)
         for name, scheme, size, arguments in (
             ("3 GiB, plain", "http", SIZE, []),
-            ("1 GiB, TLS", "https", TLS_SIZE, [str(pem)]),
+            ("256 MiB, TLS", "https", TLS_SIZE, [str(pem)]),
         ):
             sink = subprocess.Popen([sys.executable, "-c", SINK, *arguments], stdout=subprocess.PIPE, text=True)
             assert sink.stdout is not None

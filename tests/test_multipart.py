@@ -348,6 +348,16 @@ class TestSources:
             with pytest.raises(UnrewindableBodyError, match="can be read only once and has begun"):
                 await joined(datagen)
 
+    async def test_a_chosen_boundary_changes_nothing_of_that(self):
+        """A source that is watched for a boundary is still one that can be read once."""
+        param = MultipartParam("field", fileobj=iter([b"data"]), filesize=4)
+        datagen, _ = multipart_encode([param], boundary="B")
+        assert not datagen.replayable
+        datagen.require_fresh()
+        await joined(datagen)
+        with pytest.raises(UnrewindableBodyError):
+            datagen.require_fresh()
+
     async def test_the_callers_file_is_left_as_it_was(self, picture: Path):
         """A file that the caller opened is sent from its first byte, stays open, and keeps its position."""
         with picture.open("rb") as file:
@@ -792,6 +802,12 @@ class TestParam:
         """A param without value, file and size has no size."""
         with pytest.raises(ValueError, match="no value, no file and no filesize"):
             MultipartParam("a").get_size("B")
+
+    @pytest.mark.parametrize("filesize", [-1, "7", 1.5])
+    def test_a_size_that_is_none(self, filesize: Any):
+        """filesize= is a number of bytes."""
+        with pytest.raises(ValueError, match="which is no number of bytes"):
+            MultipartParam("a", fileobj=iter([b"x"]), filesize=filesize)
 
     async def test_a_declared_size_is_the_size_that_is_sent(self, picture: Path):
         """filesize= of a regular file sends its first bytes; more than it has is refused."""

@@ -311,6 +311,12 @@ class TestForms:
         assert request.headers["Content-Length"] == str(len(sent))
         assert await content(request) == sent
 
+    @pytest.mark.parametrize("value", [io.BytesIO(b"x"), [io.BytesIO(b"x")], async_blocks()])
+    def test_a_source_of_bytes_as_a_value(self, value: Any):
+        """A file in a form without files would be sent as its repr, and is refused with the way out."""
+        with pytest.raises(InvalidBody, match=r"the value of 'a' is a source of bytes .*: pass it in files="):
+            ready(data={"a": value})
+
     async def test_a_type_of_the_callers_own(self):
         """A Content-Type that the caller sets is kept."""
         request = ready(data={"a": "1"}, headers={"content-type": "x/y"})

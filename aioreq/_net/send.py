@@ -19,8 +19,10 @@ from .stream import Stream
 
 # Pieces smaller than this are collected and leave together.
 _PACK = 64 * 1024
-# Bytes in memory go out in slices, so that progress is seen and the transport copies little.
+# Bytes in memory go out in slices, so that the transport copies little. While somebody watches they are small: what
+# has left is told behind each, and on a slow line a megabyte takes many seconds.
 _SLICE = 1024 * 1024
+_WATCHED_SLICE = _PACK
 # Below this a thread hop costs more than the copy that it saves.
 _WORTH_PUMPING = 256 * 1024
 # How long the body waits for "100 Continue" from a server that may never have heard of it (RFC 9110, 10.1.1).
@@ -35,6 +37,7 @@ class Sender:
         self._body = body
         self._upload = upload
         self._meter = meter
+        self._slice = _SLICE if meter is None else _WATCHED_SLICE
         self._packed: list[bytes] = [head]
         self._packed_size = len(head)
         self._packed_body = 0
@@ -97,8 +100,8 @@ class Sender:
             await self._put(data)
             return
         view = memoryview(data)
-        for start in range(0, len(data), _SLICE):
-            await self._put(view[start : start + _SLICE])
+        for start in range(0, len(data), self._slice):
+            await self._put(view[start : start + self._slice])
 
     async def _send_file(self, segment: FileRegion) -> None:
         file = await segment.open()  # before the head leaves: a file that is gone is no reason to begin
@@ -116,7 +119,7 @@ class Sender:
         chunks: AsyncGenerator[bytes, None] = segment.chunks()
         async with contextlib.aclosing(chunks):
             async for chunk in chunks:
-                await self._put(chunk)
+                await self._send_bytes(chunk)
 
     async def _put(self, data: bytes | memoryview) -> None:
         size = len(data)

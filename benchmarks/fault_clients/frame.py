@@ -20,6 +20,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 _TICK = 0.005
@@ -76,9 +77,12 @@ class Client(ABC):
 
     @abstractmethod
     async def send_stream(
-        self, url: str, source: AsyncIterator[bytes], length: int, *, expect: bool
+        self, url: str, source: AsyncIterator[bytes], length: int | None, *, expect: bool
     ) -> tuple[int, bytes]:
-        """POST what an async generator gives, its length declared; with `expect`, wait for 100 before the body."""
+        """POST what an async generator gives, with its length declared, or chunked if that is None.
+
+        With `expect`, the body waits for 100.
+        """
 
 
 class SlowFile(io.FileIO):
@@ -207,7 +211,8 @@ async def _stream(job: Job) -> None:
     told = job.told
     for _ in range(told.get("runs", 1)):
         source = blocks(None if told.get("endless") else told["length"])
-        await job.attempt(job.client.send_stream(told["url"], source, told["length"], expect=told.get("expect", False)))
+        length = None if told.get("chunked") else told["length"]
+        await job.attempt(job.client.send_stream(told["url"], source, length, expect=told.get("expect", False)))
     await job.try_next()
 
 
@@ -260,7 +265,7 @@ async def _cancel_while_connecting(job: Job) -> None:
     for _ in range(job.told["runs"]):
         connecting = asyncio.create_task(job.client.get(job.told["url"], "given up"))
         await asyncio.sleep(0.2)
-        connecting.cancel()
+        job.report.attempts.append({"cancelled": connecting.cancel()})
         await asyncio.gather(connecting, return_exceptions=True)
     await job.rendezvous("cancelled")
     await job.try_next()
@@ -277,6 +282,11 @@ _TASKS: dict[str, Callable[[Job], Coroutine[Any, Any, None]]] = {
 
 
 def _most_memory() -> int:
+    """The most memory this process has held, in bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():  # where a child process's ru_maxrss begins at its parent's
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_UNIT
 
 

@@ -37,9 +37,10 @@ class AiohttpClient(Client):
         return await self._post(url, data=form)
 
     async def send_stream(
-        self, url: str, source: AsyncIterator[bytes], length: int, *, expect: bool
+        self, url: str, source: AsyncIterator[bytes], length: int | None, *, expect: bool
     ) -> tuple[int, bytes]:
-        return await self._post(url, data=source, headers={"Content-Length": str(length)}, expect100=expect)
+        framing = {} if length is None else {"Content-Length": str(length)}
+        return await self._post(url, data=source, headers=framing, expect100=expect)
 
     async def _post(self, url: str, **options: Any) -> tuple[int, bytes]:
         async with self._session.post(url, **options) as response:

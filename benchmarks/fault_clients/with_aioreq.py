@@ -31,10 +31,11 @@ class AioreqClient(Client):
         return response.status_code, response.content
 
     async def send_stream(
-        self, url: str, source: AsyncIterator[bytes], length: int, *, expect: bool
+        self, url: str, source: AsyncIterator[bytes], length: int | None, *, expect: bool
     ) -> tuple[int, bytes]:
+        framing = {"Transfer-Encoding": "chunked"} if length is None else {"Content-Length": str(length)}
         options = {"expect_continue": True} if expect else {}
-        response = await self._session.post(url, data=source, headers={"Content-Length": str(length)}, **options)
+        response = await self._session.post(url, data=source, headers=framing, **options)
         return response.status_code, response.content
 
 

@@ -31,11 +31,12 @@ class Httpx2Client(Client):
         return response.status_code, response.content
 
     async def send_stream(
-        self, url: str, source: AsyncIterator[bytes], length: int, *, expect: bool
+        self, url: str, source: AsyncIterator[bytes], length: int | None, *, expect: bool
     ) -> tuple[int, bytes]:
         if expect:
             raise NotOffered
-        response = await self._client.post(url, content=source, headers={"Content-Length": str(length)})
+        framing = {} if length is None else {"Content-Length": str(length)}
+        response = await self._client.post(url, content=source, headers=framing)
         return response.status_code, response.content
 
 

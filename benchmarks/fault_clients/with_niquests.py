@@ -45,11 +45,11 @@ class NiquestsClient(Client):
         return response.status_code, response.content
 
     async def send_stream(
-        self, url: str, source: AsyncIterator[bytes], length: int, *, expect: bool
+        self, url: str, source: AsyncIterator[bytes], length: int | None, *, expect: bool
     ) -> tuple[int, bytes]:
         if expect:
             raise NotOffered
-        response = await self._session.post(url, data=Sized(source, length))
+        response = await self._session.post(url, data=source if length is None else Sized(source, length))
         return response.status_code, response.content
 
 

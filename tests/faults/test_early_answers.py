@@ -3,14 +3,16 @@
 import asyncio
 import itertools
 import os
+import threading
+from collections.abc import AsyncIterator
 
 import pytest
 
 import aioreq
-from aioreq.testing import faults
+from aioreq.testing import Exchange, faults, script
 
-from .bodies import KIB, MIB, Kind, Supply
-from .conftest import Serve
+from .bodies import KIB, MIB, Kind, OwnFile, Supply, content_of, whole
+from .conftest import BOUND, Serve
 
 RUNS = 100
 AT_ONCE = 20
@@ -50,3 +52,149 @@ async def test_an_early_refusal_is_the_answer(
     await asyncio.gather(*(upload_some() for _ in range(AT_ONCE)))
     assert len(server.requests) == RUNS
     assert (await session.get(server.url)).status_code == 200
+
+
+async def test_an_early_success_lets_the_body_finish(
+    kind: Kind, serve: Serve, session: aioreq.Session, supply: Supply
+) -> None:
+    """A 200 in mid-upload from a server that reads on costs no byte of the body, and the connection serves again."""
+    server = serve(faults.early_answer(200, after=64 * KIB, then="go_on", body=b"thanks"))
+    response = await session.post(server.url, **kind.arguments(supply))
+    assert response.content == b"thanks"
+    assert response.upload.complete
+    await server.reached("body")
+    assert whole(server.requests[0], supply.content)
+    assert (await session.get(server.url)).ok
+    assert len(server.connections) == 1
+
+
+@pytest.mark.parametrize("ending", ["close", "reset"])
+async def test_an_early_success_and_then_the_end(
+    kind: Kind, ending: str, serve: Serve, session: aioreq.Session, supply: Supply
+) -> None:
+    """A server that has answered 200 and then goes away costs the rest of the body, not the answer."""
+    server = serve({"/": faults.ok(), "/leave": faults.early_answer(200, after=64 * KIB, then=ending, body=b"enough")})
+    response = await session.post(server.url + "/leave", **kind.arguments(supply))
+    assert response.content == b"enough"
+    assert 64 * KIB <= response.upload.sent < len(supply.content)
+    assert not response.upload.complete
+    assert (await session.get(server.url + "/")).ok
+
+
+async def test_an_early_success_and_then_a_stall(
+    usual_kind: Kind, serve: Serve, session: aioreq.Session, supply: Supply
+) -> None:
+    """A server that has answered 200 and then stops reading costs the rest of the body, after the write limit."""
+    server = serve({"/": faults.ok(), "/hold": faults.early_answer(200, after=64 * KIB, then="hold", body=b"enough")})
+    limits = aioreq.Timeout(write=0.2)
+    response = await session.post(server.url + "/hold", timeout=limits, **usual_kind.arguments(supply))
+    assert response.content == b"enough"
+    assert response.upload.sent < len(supply.content)
+    assert not response.upload.complete
+    assert (await session.get(server.url + "/")).ok
+
+
+@script
+async def refuse_without_a_length(exchange: Exchange, ending: str) -> None:
+    """Refuse with an answer that only the connection's end ends, as old servers do, with the body unread."""
+    await exchange.read_body(64 * KIB)
+    await exchange.body_due()
+    await exchange.send(b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\n\r\nmuch too large")
+    await (exchange.reset() if ending == "reset" else exchange.close())
+
+
+@pytest.mark.parametrize("ending", ["close", "reset"])
+async def test_an_early_refusal_that_ends_with_the_connection(
+    kind: Kind, ending: str, serve: Serve, session: aioreq.Session, supply: Supply
+) -> None:
+    """The RST that follows from the unread body is the end of such an answer, not the loss of it."""
+    server = serve({"/": faults.ok(), "/refuse": refuse_without_a_length(ending)})
+    response = await session.post(server.url + "/refuse", **kind.arguments(supply))
+    assert (response.status_code, response.text) == (413, "much too large")
+    assert (await session.get(server.url + "/")).ok
+
+
+async def test_an_early_refusal_that_is_cut_short(serve: Serve, session: aioreq.Session, supply: Supply) -> None:
+    """A refusal with a length that does not arrive whole is an error that still carries its status."""
+
+    async def refuse(exchange: Exchange) -> None:
+        await exchange.read_body(64 * KIB)
+        await exchange.body_due()
+        await exchange.send(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 1000\r\n\r\nmuch too")
+        await exchange.close()
+
+    server = serve({"/": faults.ok(), "/refuse": refuse})
+    with pytest.raises(aioreq.RemoteProtocolError, match="cut short") as caught:
+        await session.post(server.url + "/refuse", data=supply.content)
+    assert caught.value.response.status_code == 413
+    assert 64 * KIB <= caught.value.sent < len(supply.content)
+    assert (await session.get(server.url + "/")).ok
+
+
+async def test_a_large_refusal(usual_kind: Kind, serve: Serve, session: aioreq.Session, supply: Supply) -> None:
+    """A refusal larger than what is held in memory at a time arrives whole from a server that reads no more."""
+    explanation = content_of(2 * MIB)
+    server = serve({"/": faults.ok(), "/refuse": faults.early_answer(400, after=KIB, then="hold", body=explanation)})
+    response = await session.post(server.url + "/refuse", **usual_kind.arguments(supply))
+    assert response.content == explanation
+    async with session.stream("POST", server.url + "/refuse", **usual_kind.arguments(supply)) as response:
+        assert b"".join([piece async for piece in response.iter_content()]) == explanation
+    assert (await session.get(server.url + "/")).ok
+
+
+async def test_a_refusal_while_the_source_hangs(serve: Serve, session: aioreq.Session, supply: Supply) -> None:
+    """An iterator that waits for something that never comes does not keep the answer from the caller."""
+    server = serve({"/": faults.ok(), "/refuse": faults.early_answer(413, after=KIB, then="hold")})
+    closed = asyncio.Event()
+
+    async def hangs() -> AsyncIterator[bytes]:
+        try:
+            yield bytes(64 * KIB)
+            await asyncio.get_running_loop().create_future()
+        finally:
+            closed.set()
+
+    response = await session.post(server.url + "/refuse", data=hangs(), headers={"Content-Length": "100000"})
+    assert response.status_code == 413
+    assert closed.is_set()
+    assert (await session.get(server.url + "/")).ok
+
+
+async def test_a_refusal_while_the_disk_hangs(serve: Serve, session: aioreq.Session) -> None:
+    """A read that does not return does not keep the answer from the caller either."""
+    server = serve({"/": faults.ok(), "/refuse": faults.early_answer(413, after=KIB, then="hold")})
+    disk = threading.Event()
+
+    class HangingFile(OwnFile):
+        def read(self, size: int | None = -1) -> bytes:
+            assert self.tell() == 0 or disk.wait(BOUND)
+            return super().read(size)
+
+    try:
+        response = await session.post(server.url + "/refuse", data=HangingFile(bytes(MIB)))
+        assert response.status_code == 413
+        assert (await session.get(server.url + "/")).ok
+    finally:
+        disk.set()
+
+
+@script
+async def refuse_then_count(exchange: Exchange) -> None:
+    """Refuse, read no more until the client has its answer, then count all that had left."""
+    await exchange.read_body(64 * KIB)
+    await exchange.answer(413)
+    await exchange.pause("refused")
+    await exchange.read_body()
+
+
+async def test_the_account_is_exact(
+    kind: Kind, transport: str, serve: Serve, session: aioreq.Session, supply: Supply
+) -> None:
+    """`upload.sent` is what arrives if the server reads on; over TLS up to the record that was cut off."""
+    server = serve(refuse_then_count())
+    response = await session.post(server.url, **kind.arguments(supply))
+    assert response.status_code == 413
+    server.release("refused")
+    await server.reached("closed")
+    cut_off = {"plain": 0, "tls": 18 * KIB}[transport] + (KIB if kind.name == "chunked" else 0)
+    assert abs(server.requests[0].received - response.upload.sent) <= cut_off

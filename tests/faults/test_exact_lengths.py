@@ -1,6 +1,7 @@
 """Exactly the declared bytes leave, or a named error does; and such a connection is never used again."""
 
 import asyncio
+import errno
 import io
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -11,7 +12,7 @@ import pytest
 import aioreq
 from aioreq.testing import FaultServer, RequestLog, faults
 
-from .bodies import KIB, MIB, AsyncFile, content_of, digest
+from .bodies import KIB, MIB, AsyncFile, OwnFile, content_of, digest
 from .conftest import Serve
 
 DECLARED = 300 * KIB
@@ -167,6 +168,82 @@ async def test_an_error_in_an_iterator_is_raised_as_it_is(
     with pytest.raises(type(error)) as caught:
         await session.post(server.url, **raw(failing()))
     assert caught.value is error
+    await never_completed(server, session)
+
+
+class BrokenFile(io.BytesIO):
+    """A file whose second block can't be read."""
+
+    name = "broken.bin"
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(CONTENT)
+        self.error = error
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self.tell():
+            raise self.error
+        return super().read(64 * KIB)
+
+
+class BrokenPipe(BrokenFile):
+    """The same without a position."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+class BrokenAsyncFile:
+    """The same with `async read`."""
+
+    def __init__(self, error: Exception) -> None:
+        self._file = BrokenFile(error)
+        self.name = self._file.name
+
+    async def read(self, size: int = -1) -> bytes:
+        return self._file.read(size)
+
+
+BROKEN = pytest.mark.parametrize("broken", [BrokenFile, BrokenPipe, BrokenAsyncFile])
+
+
+@BROKEN
+@place
+async def test_a_file_object_that_can_no_longer_be_read(
+    broken: Callable, place: Callable, serve: Serve, session: aioreq.Session
+) -> None:
+    """What the operating system says of a file object is FileUnreadable, with its errno and the file's name."""
+    server = serve()
+    with pytest.raises(aioreq.FileUnreadable, match="broken.bin") as caught:
+        await session.post(server.url, **place(broken(OSError(errno.EIO, "input/output error"))))
+    assert isinstance(caught.value, OSError)
+    assert (caught.value.errno, caught.value.filename) == (errno.EIO, "broken.bin")
+    await never_completed(server, session)
+
+
+@BROKEN
+async def test_an_error_in_a_file_object_is_raised_as_it_is(
+    broken: Callable, serve: Serve, session: aioreq.Session
+) -> None:
+    """What the caller's own file object raises of its own reaches the caller as it was raised."""
+    server = serve()
+    error = OwnError("mine")
+    with pytest.raises(OwnError) as caught:
+        await session.post(server.url, **raw(broken(error)))
+    assert caught.value is error
+    await never_completed(server, session)
+
+
+async def test_a_file_object_that_is_closed_under_way(serve: Serve, session: aioreq.Session) -> None:
+    """A file object that its owner closes before all of it has left is FileUnreadable, which says so."""
+    server = serve(faults.stall(after=KIB))
+    file = OwnFile(content_of(6 * MIB))
+    upload = asyncio.create_task(session.post(server.url, data=file))
+    await server.reached("stalled")
+    file.close()
+    server.release("stalled")
+    with pytest.raises(aioreq.FileUnreadable, match="'OwnFile' was closed before its bytes were due"):
+        await upload
     await never_completed(server, session)
 
 

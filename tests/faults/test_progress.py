@@ -8,8 +8,11 @@ import pytest
 import aioreq
 from aioreq.testing import FaultServer, faults
 
-from .bodies import KIB, Kind, Supply, whole
+from .bodies import KIB, KINDS, Kind, Supply, whole
 from .conftest import Serve
+
+WRITE = 128 * KIB
+"""Bytes that are handed to the kernel at once, at most, while somebody watches; files that it copies itself aside."""
 
 TLS_RECORD = 16 * KIB
 """Bytes that one record holds at most (RFC 8446, section 5.1): a cut one can't be read by the server."""
@@ -39,7 +42,7 @@ def rises(numbers: list[int]) -> bool:
 
 
 async def test_it_rises_to_the_total_and_ends_there(
-    kind: Kind, serve: Serve, session: aioreq.Session, supply: Supply
+    kind: Kind, transport: str, serve: Serve, session: aioreq.Session, supply: Supply
 ) -> None:
     """`sent` only rises, each time it is told, and the last one is the total, which is what the server has."""
     server, watch = serve(), Watch()
@@ -48,6 +51,10 @@ async def test_it_rises_to_the_total_and_ends_there(
     assert watch[-1].sent == response.upload.sent == server.requests[0].received
     assert {progress.total for progress in watch} == {response.upload.total}
     assert {progress.attempt for progress in watch} == {1}
+    if transport == "tls" or not kind.pumped:
+        steps = [after.sent - before.sent for before, after in itertools.pairwise(watch)]
+        assert watch[0].sent <= WRITE
+        assert max(steps) <= WRITE
     assert whole(server.requests[0], supply.content)
     assert response.upload.complete
 
@@ -108,11 +115,12 @@ async def test_poster_callbacks_in_a_session(serve: Serve, session: aioreq.Sessi
 
 # --- bodies that are sent again
 
+REPLAYABLE = pytest.mark.parametrize("kind", [name for name in KINDS if KINDS[name].replayable], indirect=True)
 
+
+@REPLAYABLE
 async def test_a_redirect_starts_over(kind: Kind, serve: Serve, session: aioreq.Session, small_supply: Supply) -> None:
     """A 307 sends the body again: `sent` goes back, and `attempt` says why."""
-    if not kind.replayable:
-        pytest.skip("it can't be sent again")
     server, watch = serve({"/": faults.redirect("/end"), "/end": faults.ok()}), Watch()
     response = await session.put(server.url + "/", progress=watch, **kind.arguments(small_supply))
     assert list(watch.attempts) == [1, 2]
@@ -122,10 +130,9 @@ async def test_a_redirect_starts_over(kind: Kind, serve: Serve, session: aioreq.
     assert whole(server.requests[1], small_supply.content)
 
 
+@REPLAYABLE
 async def test_a_retry_starts_over(kind: Kind, serve: Serve, session: aioreq.Session, supply: Supply) -> None:
     """An attempt that was broken off ends where it ended, and the next one counts from the first byte to the last."""
-    if not kind.replayable:
-        pytest.skip("it can't be sent again")
     server, watch = serve(faults.in_turn(faults.reset_after(64 * KIB), faults.ok(503), faults.ok())), Watch()
     retry = aioreq.Retry(attempts=3, backoff=0)
     response = await session.put(server.url, progress=watch, retry=retry, **kind.arguments(supply))
@@ -139,7 +146,7 @@ async def test_a_retry_starts_over(kind: Kind, serve: Serve, session: aioreq.Ses
 # --- callbacks that raise
 
 
-@pytest.mark.parametrize("mistake", [RuntimeError, OSError, TimeoutError, BrokenPipeError])
+@pytest.mark.parametrize("mistake", [RuntimeError, BrokenPipeError, TimeoutError])
 async def test_what_the_callback_raises_is_raised(
     mistake: type[Exception], kind: Kind, serve: Serve, session: aioreq.Session, supply: Supply
 ) -> None:
@@ -221,8 +228,8 @@ async def test_only_what_the_kernel_took_is_counted(
     assert not request.complete
     assert sent is not None
     if watch is not None:
-        assert watch[-1].sent == sent
         assert rises([progress.sent for progress in watch])
+        assert sent - WRITE < watch[-1].sent <= sent  # the write that is not through yet is not told of
     if transport == "plain" and kind.name != "chunked":
         assert request.received == sent
     else:
