@@ -124,7 +124,7 @@ of Python's, is named as it is; one of a dependency that comes through raw is na
 
 - Each does what its documentation advises: aioreq `files=`; aiohttp `FormData`, `expect100=`; httpx2 `AsyncClient` with
   `files=` and `follow_redirects=True`; niquests `AsyncSession` with `files=`. All send an async generator with its
-  length declared, in niquests as an iterable with a `len()`.
+  length declared, in niquests as an iterable with a `len()`, unless the case says chunked.
 - Where a case is about patience, each has 2 s (5 s in some) in every limit that it has for silence. A limit on the
   whole call is not used: it would cut off slow uploads that move.
 - A client that has not ended after 10 s (20 s for the slow disk, 6 s for the generator without end) is cut off.

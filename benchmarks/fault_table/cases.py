@@ -71,19 +71,19 @@ def _all_sent_after_200(evidence: Evidence) -> Verdict:
     return right()
 
 
-_EARLY = {"seconds": _SILENCE}
+_IMPATIENT = {"seconds": _SILENCE}
 _EARLY_CASES = (
     Case(
         title="413 and close in mid-upload, async generator, 10 runs",
         promise="the 413 reaches the caller each time",
-        job={"task": "stream", "length": _BIG, "runs": 10, **_EARLY},
+        job={"task": "stream", "length": _BIG, "runs": 10, **_IMPATIENT},
         routes=_upload(lambda: faults.early_answer(413, after=_FIRST, then="close")),
         judge=_every_413,
     ),
     Case(
         title="413 and close in mid-upload, file in a form, 10 runs",
         promise="the 413 reaches the caller each time",
-        job={"task": "form", "runs": 10, **_EARLY},
+        job={"task": "form", "runs": 10, **_IMPATIENT},
         routes=_upload(lambda: faults.early_answer(413, after=_FIRST, then="close")),
         judge=_every_413,
         file_size=_FILE,
@@ -91,7 +91,7 @@ _EARLY_CASES = (
     Case(
         title="413, then the server stops reading and holds the socket",
         promise="the 413 reaches the caller, and not only after a timeout",
-        job={"task": "form", **_EARLY},
+        job={"task": "form", **_IMPATIENT},
         routes=_upload(lambda: faults.early_answer(413, after=_FIRST, then="hold")),
         judge=_prompt_413,
         file_size=_FILE,
@@ -99,7 +99,7 @@ _EARLY_CASES = (
     Case(
         title="early 200 while the server goes on reading",
         promise="the rest of the body is sent, as the server expects it",
-        job={"task": "stream", "length": 16 * MIB, **_EARLY},
+        job={"task": "stream", "length": 16 * MIB, **_IMPATIENT},
         routes=_upload(lambda: faults.early_answer(200, after=_FIRST, then="go_on")),
         judge=_all_sent_after_200,
     ),
@@ -131,6 +131,8 @@ def _changing(play: Play, *, size: int) -> None:
 def _shrunk(evidence: Evidence) -> Verdict:
     (outcome,) = evidence.attempts
     if "exception" in outcome:
+        if outcome["elapsed"] > _SILENCE:
+            return wrong(f"short body, {error_words(evidence, outcome)} after {outcome['elapsed']:.0f} s")
         words = error_words(evidence, outcome)
         return right(words) if is_own_error(evidence, outcome) else wrong(words)
     return _as_declared(evidence)
@@ -175,8 +177,8 @@ _PROMPT = 0.25
 _FILE_CASES = (
     Case(
         title="file shrinks in mid-upload",
-        promise="an error says so, or what was declared is sent; no hang, no short body that passes for whole",
-        job={"task": "form"},
+        promise="an error says so, or what was declared is sent; no waiting for an answer to a short body",
+        job={"task": "form", **_IMPATIENT},
         routes=_upload(_pause_at_first),
         judge=_shrunk,
         stage=partial(_changing, size=20 * MIB),
@@ -185,7 +187,7 @@ _FILE_CASES = (
     Case(
         title="file grows in mid-upload",
         promise="what was declared is sent, and the form is whole",
-        job={"task": "form"},
+        job={"task": "form", **_IMPATIENT},
         routes=_upload(_pause_at_first),
         judge=_grown,
         stage=partial(_changing, size=_FILE + 8 * MIB),
@@ -258,7 +260,7 @@ _AGAIN_CASES = (
     Case(
         title="reset in mid-upload, then another request",
         promise="an error of the library's own, and the session works on",
-        job={"task": "stream", "length": _BIG, **_EARLY},
+        job={"task": "stream", "length": _BIG, **_IMPATIENT},
         routes=_upload(lambda: faults.reset_after(_FIRST)),
         judge=judged(_own_error),
     ),
@@ -395,7 +397,7 @@ _INTERIM_CASES = (
     Case(
         title="interim answers without end",
         promise="an error, soon",
-        job={"task": "stream", "length": 1000, **_EARLY},
+        job={"task": "stream", "length": 1000, **_IMPATIENT},
         routes=_upload(faults.endless_1xx),
         judge=judged(_own_error),
     ),
@@ -429,14 +431,14 @@ _LIMIT_CASES = (
     Case(
         title="server stops reading, and says nothing; 2 s of silence allowed",
         promise="a timeout",
-        job={"task": "stream", "length": _BIG, **_EARLY},
+        job={"task": "stream", "length": _BIG, **_IMPATIENT},
         routes=_upload(lambda: faults.stall(after=_FIRST)),
         judge=_unless_lacking("write timeout", _stall_noticed),
     ),
     Case(
         title="a generator that never ends, 1 MiB declared",
         promise="an error, and the event loop runs on",
-        job={"task": "stream", "length": MIB, "endless": True, **_EARLY},
+        job={"task": "stream", "length": MIB, "endless": True, **_IMPATIENT},
         routes=_upload(faults.ok),
         judge=judged(_own_error),
         limit=6.0,
