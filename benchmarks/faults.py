@@ -133,6 +133,7 @@ of Python's, is named as it is; one of a dependency that comes through raw is na
   file or an event loop that stands still, is measured in the client's process, in the same way for all.
 - niquests has no streaming encoder for forms, as its documentation says, and reads files of forms into memory; the
   cells say where that is what kept it out of trouble.
+- How many of ten answers are lost is a matter of timing and differs from run to run; seconds depend on the machine.
 """
 
 
