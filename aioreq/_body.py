@@ -21,12 +21,12 @@ import itertools
 import json
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from ._files import FileSource, OpenFile
-from ._threads import READERS, forget_error
+from ._threads import READERS
 from .exceptions import BodyLengthError, FileUnreadable, InvalidBody, RequestException, UnrewindableBodyError
 
 # Read-ahead blocks start small, so that a thousand stalled uploads hold little memory, and grow to where a
@@ -43,9 +43,12 @@ class Segment(ABC):
     Attributes:
         length: bytes, or None when nobody knows (only a body sent with chunked coding may have that).
         param: the multipart field it belongs to, for progress; None outside of multipart.
+        prompt: whether each chunk leaves as it comes, instead of being collected with the next ones.
     """
 
     __slots__ = ("length", "param")
+
+    prompt: ClassVar[bool] = False
 
     def __init__(self, length: int | None) -> None:
         self.length = length
@@ -372,8 +375,7 @@ async def _read_ahead(read: Callable[[int, int], bytes], length: int) -> AsyncGe
             yield block
     finally:
         if pending is not None:
-            pending.cancel()
-            pending.add_done_callback(forget_error)  # it may have failed while the last block was sent
+            pending.cancel()  # if it has failed while the last block was sent, nobody is to hear of that either
 
 
 async def _exactly(blocks: AsyncGenerator[bytes, None], length: int | None) -> AsyncGenerator[bytes, None]:
@@ -451,7 +453,7 @@ class Body:
     def __bool__(self) -> bool:
         return True
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
         for segment in self.segments:
             async with contextlib.aclosing(segment.chunks()) as chunks:
                 async for chunk in chunks:

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def forget_error(done: asyncio.Future[Any]) -> None:
+def _forget_error(done: asyncio.Future[Any]) -> None:
     """Look at the error of a future that nobody awaits any more, so that the loop does not report it as lost."""
     if not done.cancelled():
         done.exception()
@@ -65,7 +65,7 @@ class WorkerPool(Executor):
         except asyncio.CancelledError:
             stop()
             left = asyncio.wrap_future(future)
-            left.add_done_callback(forget_error)  # the cancellation is what the caller hears of
+            left.add_done_callback(_forget_error)  # the cancellation is what the caller hears of
             await asyncio.wait((left,))
             raise
 

@@ -288,6 +288,8 @@ class Exchange:
         self._over = True
         if self._response is not None:
             self._response.trailers = end.trailers
+        if self._stream.unsent:
+            self._stream.abort()  # the kernel takes no more behind our back: the account that follows is final
         self._settle()
         self._connection.release(
             reusable=self._parser.reusable and self.upload.complete and self._stream.quiet and self._wants_more
@@ -299,9 +301,11 @@ class Exchange:
         return connection.lower() != "close"
 
     def _settle(self) -> None:
-        """Fix the account of a body that left in one write; a sender keeps its own."""
+        """Fix the account of what has left."""
         total = self.upload.total
-        if self._sender is None and total is not None:
+        if self._sender is not None:
+            self.upload.sent = self._sender.taken
+        elif total is not None:
             self.upload.sent = max(0, total - self._stream.unsent)
             self.upload.complete = self.upload.sent == total
 

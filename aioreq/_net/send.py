@@ -77,7 +77,7 @@ class Sender:
                 self._pack(LAST_CHUNK, 0)
             await self._flush()
         except BaseException as error:
-            self._upload.sent = self._taken()
+            self._upload.sent = self.taken
             if isinstance(error, RequestException):
                 error.sent = self._upload.sent
             raise
@@ -120,6 +120,8 @@ class Sender:
         async with contextlib.aclosing(chunks):
             async for chunk in chunks:
                 await self._send_bytes(chunk)
+                if segment.prompt:
+                    await self._flush()
 
     async def _put(self, data: bytes | memoryview) -> None:
         size = len(data)
@@ -152,9 +154,10 @@ class Sender:
         self._count()
 
     def _count(self) -> None:
-        self._advance(self._taken() - self._upload.sent)
+        self._advance(self.taken - self._upload.sent)
 
-    def _taken(self) -> int:
+    @property
+    def taken(self) -> int:
         """Bytes of the body that the kernel has; records are a little larger than what is in them."""
         return max(self._upload.sent, self._written - self._stream.unsent)
 

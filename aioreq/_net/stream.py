@@ -23,7 +23,7 @@ import sys
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from .._wire.tls import TLS
 from ..exceptions import ConnectionError, ReadTimeout, SSLError, WriteTimeout
@@ -68,8 +68,7 @@ class ChunkReader(asyncio.StreamReader):
 
     def set_transport(self, transport: asyncio.BaseTransport) -> None:
         """The transport to pause when too much waits here."""
-        assert isinstance(transport, asyncio.ReadTransport)
-        self._source = transport
+        self._source = cast("asyncio.ReadTransport", transport)  # uvloop's is one, though not by inheritance
 
     def feed_data(self, data: bytes) -> None:  # type: ignore[override]
         """Take a received piece."""
@@ -159,8 +158,7 @@ class StreamProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop."""
-        assert isinstance(transport, asyncio.Transport)
-        self._connection = transport
+        self._connection = cast("asyncio.Transport", transport)
         super().connection_made(transport)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
@@ -169,7 +167,11 @@ class StreamProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Called by the loop when it has read."""
-        self.deliver(bytes(self._view[:nbytes]))
+        self.data_received(bytes(self._view[:nbytes]))
+
+    def data_received(self, data: bytes) -> None:
+        """Called by a loop that takes every stock protocol's child for one that wants bytes, as uvloop does."""
+        self.deliver(data)
         if self.disturbed is not None:
             self.disturbed()
 
@@ -287,9 +289,9 @@ class Stream:
         return self.lost is None and (not self._layers or self._layers[-1].ended)
 
     def fileno(self) -> int:
-        """The socket's descriptor."""
-        number: int = self._transport.get_extra_info("socket").fileno()
-        return number
+        """The socket's descriptor, or -1 when it is closed."""
+        known: socket.socket | None = self._transport.get_extra_info("socket")
+        return -1 if known is None else known.fileno()
 
     def about(self, name: str) -> Any:
         """What the transport knows: ``peername``, ``sockname``, ``socket``."""

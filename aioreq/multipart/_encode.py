@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+import contextlib
+from collections.abc import AsyncGenerator, Iterable
 from typing import Any
 
 from .._body import Body, Bytes, Segment
@@ -29,11 +30,12 @@ class MultipartBody(Body):
         super().__init__(segments, f"multipart/form-data; boundary={self.boundary.decode('ascii')}")
         self.on_block = cb
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
         meter = Meter(self)
-        async for chunk in super().__aiter__():
-            meter.advance(len(chunk))
-            yield chunk
+        async with contextlib.aclosing(super().__aiter__()) as chunks:  # given up here, the file is closed there
+            async for chunk in chunks:
+                meter.advance(len(chunk))
+                yield chunk
 
 
 def multipart_encode(

@@ -11,13 +11,13 @@ import pytest
 import aioreq
 from aioreq.testing import Exchange, faults, script
 
-from .bodies import KIB, MIB, Kind, OwnFile, Supply, content_of, whole
+from .bodies import KIB, KINDS, MIB, Kind, OwnFile, Supply, content_of, whole
 from .conftest import BOUND, Serve
 
 RUNS = 100
 AT_ONCE = 20
 STATUSES = (413, 401, 307, 500)
-ENDINGS = ("close", "reset", "hold", "linger", "go_on")
+ENDINGS = ("close", "reset", "hold", "go_on")
 
 
 def refuses(ending: str) -> dict:
@@ -47,11 +47,23 @@ async def test_an_early_refusal_is_the_answer(
             assert (response.status_code, report["token"]) == (status, token)
             assert report["received"] <= upload.sent <= upload.total
             assert upload.complete == (upload.sent == upload.total)
-            assert not upload.complete or ending in ("linger", "go_on")
+            assert not upload.complete or ending == "go_on"
 
     await asyncio.gather(*(upload_some() for _ in range(AT_ONCE)))
     assert len(server.requests) == RUNS
     assert (await session.get(server.url)).status_code == 200
+
+
+async def test_an_early_refusal_by_a_careful_server(
+    kind: Kind, serve: Serve, session: aioreq.Session, supply: Supply
+) -> None:
+    """A server that half-closes behind its refusal and reads on (RFC 9112, section 9.6) need not be sent the rest."""
+    server = serve(faults.in_turn(faults.early_answer(413, after=64 * KIB, then="linger"), faults.ok()))
+    response = await session.post(server.url, **kind.arguments(supply))
+    assert response.status_code == 413
+    assert response.json()["received"] <= response.upload.sent
+    assert (await session.get(server.url)).ok
+    assert server.requests[1].connection != server.requests[0].connection
 
 
 async def test_an_early_success_lets_the_body_finish(
@@ -81,16 +93,18 @@ async def test_an_early_success_and_then_the_end(
     assert (await session.get(server.url + "/")).ok
 
 
-async def test_an_early_success_and_then_a_stall(
-    usual_kind: Kind, serve: Serve, session: aioreq.Session, supply: Supply
-) -> None:
+async def test_an_early_success_and_then_a_stall(serve: Serve, session: aioreq.Session, supply: Supply) -> None:
     """A server that has answered 200 and then stops reading costs the rest of the body, after the write limit."""
     server = serve({"/": faults.ok(), "/hold": faults.early_answer(200, after=64 * KIB, then="hold", body=b"enough")})
-    limits = aioreq.Timeout(write=0.2)
-    response = await session.post(server.url + "/hold", timeout=limits, **usual_kind.arguments(supply))
-    assert response.content == b"enough"
-    assert response.upload.sent < len(supply.content)
-    assert not response.upload.complete
+
+    async def upload(kind: Kind) -> None:
+        limits = aioreq.Timeout(write=0.2)
+        response = await session.post(server.url + "/hold", timeout=limits, **kind.arguments(supply))
+        assert response.content == b"enough"
+        assert response.upload.sent < len(supply.content)
+        assert not response.upload.complete
+
+    await asyncio.gather(*(upload(kind) for kind in KINDS.values()))
     assert (await session.get(server.url + "/")).ok
 
 

@@ -2,18 +2,21 @@
 
 import asyncio
 import errno
+import gc
 import io
 import itertools
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
 
 import aioreq
+from aioreq._threads import READERS
 from aioreq.testing import FaultServer, RequestLog, faults
 
 from .bodies import KIB, MIB, AsyncFile, OwnFile, content_of, digest
-from .conftest import Serve
+from .conftest import Serve, settled
 
 DECLARED = 300 * KIB
 BLOCK = 20 * KIB
@@ -232,6 +235,32 @@ async def test_an_error_in_a_file_object_is_raised_as_it_is(
         await session.post(server.url, **raw(broken(error)))
     assert caught.value is error
     await never_completed(server, session)
+
+
+async def test_a_read_that_fails_ahead(unseen: list[Any]) -> None:
+    """A block that is read ahead and can't be is nobody's error when the body is given up before it is due."""
+    tried = threading.Event()
+
+    class Failing(BrokenFile):
+        def read(self, size: int | None = -1) -> bytes:
+            try:
+                return super().read(size)
+            except OSError:
+                tried.set()
+                raise
+
+    datagen, _ = aioreq.multipart_encode({"file": Failing(OSError(errno.EIO, "input/output error"))})
+    blocks = aiter(datagen)
+    while len(await anext(blocks)) < 64 * KIB:
+        pass
+    await asyncio.to_thread(tried.wait)
+    await asyncio.to_thread(READERS.submit(int).result)
+    await settled()
+    await blocks.aclose()
+    del blocks, datagen
+    await settled()
+    gc.collect()
+    assert unseen == []
 
 
 async def test_a_file_object_that_is_closed_under_way(serve: Serve, session: aioreq.Session) -> None:
