@@ -1,0 +1,33 @@
+"""The session that the command line's options ask for."""
+
+from __future__ import annotations
+
+import getpass
+from typing import Any
+
+from .._net.pool import Limits
+from .._session import Session
+from ._arguments import Options
+
+
+def session_for(options: Options, connections: int = 100) -> Session:
+    """A session with the options' credentials, trust, proxy and limits."""
+    settings: dict[str, Any] = {}
+    if options.timeout is not None:
+        settings["timeout"] = options.timeout
+    return Session(
+        headers=options.header,
+        auth=_credentials(options.auth),
+        verify=False if options.insecure else options.cacert or True,
+        cert=options.cert,
+        proxy=options.proxy,
+        limits=Limits(max_connections=connections, max_idle=connections),
+        **settings,
+    )
+
+
+def _credentials(given: str | None) -> tuple[str, str] | None:
+    if given is None:
+        return None
+    user, mark, password = given.partition(":")
+    return user, password if mark else getpass.getpass(f"Password for {user}: ")

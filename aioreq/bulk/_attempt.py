@@ -1,0 +1,191 @@
+"""One attempt: an item sent once, watched on its way, and what its end means."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .._body import Body
+from .._message import PreparedRequest, Request, Response
+from .._progress import UploadProgress
+from .._rules.retry import Retry
+from .._session import Session
+from .._url import parse_url
+from ..exceptions import ConnectionError, RequestException, SSLError, Timeout
+from ._concurrency import Level, Outcome
+from ._delivery import Delivery
+from ._item import UploadResult
+from ._job import Job
+from ._rate import RateLimit
+
+# Answers that say the server has too much to do.
+_TOO_MUCH = (429, 503)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What came of sending an item once.
+
+    Attributes:
+        started: the loop's time.
+        duration: seconds.
+        response: the answer, or None.
+        error: why there is none, or None.
+    """
+
+    started: float
+    duration: float
+    response: Response | None = None
+    error: Exception | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        """What it tells of the number of uploads at a time."""
+        if self.response is not None:
+            return Outcome.TOO_MUCH if self.response.status_code in _TOO_MUCH else Outcome.GOOD
+        unreachable = isinstance(self.error, ConnectionError) and self.error.sent is None
+        if isinstance(self.error, SSLError):
+            return Outcome.NEITHER
+        return Outcome.TOO_MUCH if unreachable or isinstance(self.error, Timeout) else Outcome.NEITHER
+
+
+class Courier:
+    """Sends items over a session.
+
+    Args:
+        job: what they have in common.
+        session: what they go over.
+        retry: the policy of trying again, or None.
+        options: of each request, as :meth:`aioreq.Session.send` has them.
+        rate_limit: what each body keeps to.
+        moved: called with the number of bytes that have left, as they leave.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        session: Session,
+        retry: Retry | None,
+        options: dict[str, Any],
+        rate_limit: RateLimit,
+        moved: Callable[[int], None],
+    ) -> None:
+        self._job = job
+        self._session = session
+        self._retry = retry
+        self._options = options
+        self._rate_limit = rate_limit
+        self._moved = moved
+        self._loop = asyncio.get_running_loop()
+        self._begun = self._loop.time()
+
+    async def send(self, delivery: Delivery, level: Level) -> Attempt:
+        """Send an item once. Whatever goes wrong is in the attempt."""
+        started = self._loop.time()
+        if not delivery.attempts:
+            delivery.begun = started
+        if delivery.problem is not None:
+            return Attempt(started, 0.0, error=delivery.problem)
+        try:
+            request = await self._job.request(delivery)
+            if self._rate_limit.is_set:
+                request.data = await self._rate_limit.paced(request.data, parse_url(str(request.url)).origin)
+        except Exception as error:
+            return Attempt(started, self._loop.time() - started, error=error)
+        delivery.attempts += 1
+        return await self._exchange(request, delivery, level)
+
+    async def _exchange(self, request: Request, delivery: Delivery, level: Level) -> Attempt:
+        started = self._loop.time()
+        watch = _Watch(request.data, self._moved, level.moved)
+        level.begun(started)
+        response = error = None
+        try:
+            response = await self._session.send(request, retry=None, progress=watch.progress, **self._options)
+            if self._job.digest is not None and delivery.digest is not None:
+                self._job.digest.check(response, delivery.digest)
+        except Exception as raised:
+            error = raised
+        watch.settle(response, error)
+        now = self._loop.time()
+        attempt = Attempt(started, now - started, response, error)
+        level.ended(now, attempt.duration, attempt.outcome)
+        return attempt
+
+    def delay(self, delivery: Delivery, attempt: Attempt) -> float | None:
+        """Seconds until an item is to be tried again, or None when this attempt was its last."""
+        if self._retry is None:
+            return None
+        response, error = attempt.response, attempt.error
+        if response is not None and error is None:
+            return self._retry.after_answer(response.request, response, delivery.attempts)
+        if isinstance(error, RequestException) and isinstance(error.request, PreparedRequest):
+            return self._retry.after_error(error.request, error, delivery.attempts)
+        return None
+
+    def result(self, delivery: Delivery, attempt: Attempt) -> UploadResult:
+        """What became of an item whose last attempt this was."""
+        response, error = attempt.response, attempt.error
+        return UploadResult(
+            item=delivery.item,
+            response=response,
+            error=error,
+            attempts=delivery.attempts,
+            sent=(getattr(error, "sent", None) or 0) if response is None else response.upload.sent,
+            elapsed=attempt.started + attempt.duration - delivery.begun if delivery.attempts else 0.0,
+            size=delivery.size,
+            started=attempt.started - self._begun,
+            duration=attempt.duration,
+            url=delivery.url if response is None else response.url,
+            key=delivery.key,
+            digest=None if delivery.digest is None else delivery.digest.hex(),
+            status=None if response is None else response.status_code,
+        )
+
+
+class _Watch:
+    """Counts the bytes of one body as they leave, or behind it where it leaves in one write.
+
+    Attributes:
+        progress: the callback for the request, or None: with one a small body would not leave in one write.
+    """
+
+    def __init__(self, body: Body, *moved: Callable[[int], None]) -> None:
+        self._moved = moved
+        self._told = 0
+        self.progress = None if body.in_memory else self._tell
+
+    def _tell(self, progress: UploadProgress) -> None:
+        if progress.sent < self._told:
+            self._told = 0  # it is sent again, behind a redirect or a challenge
+        self._pass_on(progress.sent)
+
+    def settle(self, response: Response | None, error: Exception | None) -> None:
+        """The upload is over: count what was not counted on the way."""
+        sent = response.upload.sent if response is not None else getattr(error, "sent", None)
+        if self.progress is None and isinstance(sent, int):
+            self._pass_on(sent)
+
+    def _pass_on(self, sent: int) -> None:
+        for moved in self._moved:
+            moved(sent - self._told)
+        self._told = sent
+
+
+def forget_what_was_sent(attempt: Attempt) -> None:
+    """Who keeps an answer or an error must not keep what was sent: requests let their bodies go, tracebacks theirs.
+
+    A traceback stays readable; the variables of its frames are gone.
+    """
+    if attempt.response is not None:
+        for response in (attempt.response, *attempt.response.history):
+            response.request.body = None
+    error: BaseException | None = attempt.error
+    while error is not None:
+        if isinstance(error, RequestException) and isinstance(error.request, PreparedRequest):
+            error.request.body = None
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__

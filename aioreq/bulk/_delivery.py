@@ -1,0 +1,58 @@
+"""One item on its way: what is known of it, and what has been tried."""
+
+from __future__ import annotations
+
+from .._body import Segment
+from .._url import Origin
+from ._item import Upload
+
+
+class Delivery:
+    """An item between its being taken and its result.
+
+    Attributes:
+        item: the caller's.
+        url: where it goes; None while only an async function knows.
+        origin: whose lane it takes; None while the URL is not known.
+        key: its Idempotency-Key.
+        identity: what the journal knows it by, or None without a journal.
+        size: bytes of the source, once known.
+        mtime: the file's, in nanoseconds, once known.
+        segment: its bytes, when they are ready to be sent.
+        weight: bytes of memory that ``segment`` holds.
+        digest: of the source, once computed.
+        ready: whether it can be sent, or is known not to be.
+        problem: why it can't be sent, or None.
+        attempts: how many times it was sent.
+        begun: the loop's time at the first attempt.
+    """
+
+    __slots__ = (
+        "attempts", "begun", "digest", "identity", "item", "key", "mtime", "origin", "problem", "ready", "segment",
+        "size", "url", "weight",
+    )  # fmt: skip
+
+    def __init__(self, item: Upload, url: str | None, origin: Origin | None) -> None:
+        self.item = item
+        self.url = url
+        self.origin = origin
+        self.key = ""
+        self.identity: bytes | None = None
+        self.size: int | None = None
+        self.mtime: int | None = None
+        self.segment: Segment | None = None
+        self.weight = 0
+        self.digest: bytes | None = None
+        self.ready = False
+        self.problem: Exception | None = None
+        self.attempts = 0
+        self.begun = 0.0
+
+    def unload(self) -> None:
+        """Let the bytes go; they are read again when they are due again."""
+        self.segment = None
+        self.weight = 0
+        self.ready = False
+
+    def __repr__(self) -> str:
+        return f"<Delivery [{self.item.label}]>"
