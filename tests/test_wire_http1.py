@@ -321,7 +321,7 @@ class TestWhatIsNoAnswer:
             (b"SSH-2.0-OpenSSH_9.6\r\n", "is not HTTP/1.1; it begins b'SSH-2.0"),
             (b"\x15\x03\x01\x00\x02\x02\x16", "is not HTTP/1.1; it begins"),
             (b"<html>", "is not HTTP/1.1; it begins b'<html>'"),
-            (b"HTTP/2 200\r\n\r\n", "is not HTTP/1.1|not valid HTTP/1.1"),
+            (b"HTTP/2 200\r\n\r\n", "is not HTTP/1.1|not valid HTTP/1.1|in HTTP/2, not HTTP/1.1"),
             (b"HTTP/1.2 200 OK\r\n\r\n", "HTTP/1.1"),
             (b"HTTP/1.1 abc OK\r\n\r\n", "not valid HTTP/1.1"),
             (b"HTTP/1.1 20 OK\r\n\r\n", "not valid HTTP/1.1"),
