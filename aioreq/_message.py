@@ -205,6 +205,11 @@ class Response:
         trailers: fields that came behind a chunked body, once it has been read.
     """
 
+    # How most answers are to their end.
+    _elapsed = 0.0
+    _begun = False
+    _encoding: str | None = None
+
     def __init__(
         self,
         *,
@@ -223,14 +228,11 @@ class Response:
         self.http_version = http_version
         self.request = request
         self.upload = upload
+        self.trailers = Headers()
         self.history: list[Response] = []
         self.cookies: Any = {}
-        self.trailers = Headers()
-        self._elapsed = 0.0
         self._content = content
         self._stream = stream
-        self._begun = False
-        self._encoding: str | None = None
 
     def __repr__(self) -> str:
         return f"<Response [{self.status_code}]>"

@@ -60,7 +60,7 @@ class FakeStream:
         self.failure: BaseException | None = None
         self._disturbed: Callable[[], None] | None = None
 
-    def watch_idle(self, disturbed: Callable[[], None] | None) -> None:
+    def watch(self, disturbed: Callable[[], None] | None) -> None:
         self._disturbed = disturbed
 
     def disturb(self) -> None:

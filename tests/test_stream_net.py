@@ -234,13 +234,13 @@ class TestStream:
     async def test_watching(self, stream: Stream, ends: Any):
         """Whoever watches an idle stream is told of bytes and of the end, until watching ends."""
         disturbed = asyncio.Event()
-        stream.watch_idle(disturbed.set)
+        stream.watch(disturbed.set)
         ends[1].sendall(b"stray")
         await disturbed.wait()
         disturbed.clear()
         ends[1].shutdown(socket.SHUT_WR)
         await disturbed.wait()
-        stream.watch_idle(None)
+        stream.watch(None)
 
     async def test_drain_waits_for_the_kernel(self, stream: Stream, ends: Any):
         """drain() returns when the kernel has all, and not while the other side reads nothing."""

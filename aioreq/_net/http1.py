@@ -16,6 +16,8 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from time import perf_counter
+from typing import cast
 
 from .._body import Body
 from .._events import Hooks, InterimEvent
@@ -89,6 +91,14 @@ class Connection:
 class Exchange:
     """One request and its answer."""
 
+    # How most exchanges are to their end.
+    _sender: Sender | None = None
+    _sending: asyncio.Task[None] | None = None
+    _over = False
+    _given_up = False
+    _broken_off = False
+    _response: Response | None = None
+
     def __init__(self, connection: Connection, request: PreparedRequest, terms: Terms) -> None:
         self._connection = connection
         self._stream = connection.stream
@@ -96,27 +106,24 @@ class Exchange:
         self._terms = terms
         self._parser = AnswerParser(request.method)
         self._events: deque[Event] = deque()
-        self._sender: Sender | None = None
-        self._sending: asyncio.Task[None] | None = None
-        self._over = False
-        self._given_up = False
-        self._broken_off = False
-        self._response: Response | None = None
-        self.upload = Upload(0 if request.body is None else request.body.length)
-        terms.upload = None if request.body is None else self.upload
+        if request.body is None:
+            self.upload = Upload(0)
+        else:
+            self.upload = terms.upload = Upload(request.body.length)
 
     async def run(self) -> Response:
         """The answer; its connection is released when its body has been read."""
         try:
             self._stream.limit(self._terms.timeout.read, self._terms.timeout.write)
-            started = asyncio.get_running_loop().time()
+            started = perf_counter()
             await self._start_sending()
             head = await self._final_head()
             response = self._response = self._make_response(head)
-            response._elapsed = asyncio.get_running_loop().time() - started  # noqa: SLF001
+            response._elapsed = perf_counter() - started  # noqa: SLF001
             if self._is_unwanted(head):
                 await self._stop_sending()
-            await self._take_what_came(response)
+            if self._parser.done and not self._must_finish_sending:
+                self._take_what_came(response)
         except BaseException as error:
             await self._abandon()
             if isinstance(error, RequestException):
@@ -182,7 +189,9 @@ class Exchange:
         head = self._parser.head
         if head is None or head.status >= 300 or self._broken_off:
             return False
-        return self._stream.unsent > 0 if self._sending is None else not self.upload.complete
+        if self._sending is None:
+            return self.upload.total != 0 and self._stream.unsent > 0
+        return not self.upload.complete
 
     @property
     def _is_sending(self) -> bool:
@@ -239,13 +248,13 @@ class Exchange:
             stream=self,
         )
 
-    async def _take_what_came(self, response: Response) -> None:
+    def _take_what_came(self, response: Response) -> None:
         """Most small answers are whole by now; then nothing is left to stream."""
-        if not self._parser.done or self._must_finish_sending:
-            return
-        content = b"".join([event for event in self._events if isinstance(event, bytes)])
-        self._end(next(event for event in self._events if isinstance(event, End)))
+        end = self._events.pop()
+        assert isinstance(end, End)
+        content = b"".join(cast("deque[bytes]", self._events))
         self._events.clear()
+        self._end(end)
         response._content = content  # noqa: SLF001
         response._stream = None  # noqa: SLF001
 
@@ -286,19 +295,20 @@ class Exchange:
 
     def _end(self, end: End) -> None:
         self._over = True
-        if self._response is not None:
+        if end.trailers and self._response is not None:
             self._response.trailers = end.trailers
-        if self._stream.unsent:
-            self._stream.abort()  # the kernel takes no more behind our back: the account that follows is final
-        self._settle()
+        if self.upload.total != 0:
+            if self._stream.unsent:
+                self._stream.abort()  # the kernel takes no more behind our back: the account that follows is final
+            self._settle()
         self._connection.release(
             reusable=self._parser.reusable and self.upload.complete and self._stream.quiet and self._wants_more
         )
 
     @property
     def _wants_more(self) -> bool:
-        connection: str = self._request.headers.get("Connection", "")
-        return connection.lower() != "close"
+        headers = self._request.headers
+        return "Connection" not in headers or headers["Connection"].lower() != "close"
 
     def _settle(self) -> None:
         """Fix the account of what has left."""

@@ -13,6 +13,7 @@ import heapq
 import itertools
 from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from .._rules.route import Route
@@ -126,7 +127,8 @@ class Pool:
         if self._closed:
             raise SessionClosed("the session is closed")
         lane = self._lane(route)
-        lane.drop_gone()
+        if lane.waiters:
+            lane.drop_gone()
         if not lane.waiters:
             connection = self._take_idle(lane)
             if connection is not None:
@@ -142,7 +144,6 @@ class Pool:
         while lane.idle:
             connection = lane.idle.pop()
             del self._idle[connection]
-            connection.stream.watch_idle(None)
             self._busy[connection] = lane
             if connection.stream.untouched:
                 return connection
@@ -175,6 +176,7 @@ class Pool:
 
     def _adopt(self, stream: Stream, lane: _Lane) -> Connection:
         connection = Connection(stream, lane.route, self._released)
+        stream.watch(partial(self._disturbed, connection))
         self._busy[connection] = lane
         if self._closed:
             self._discard(connection)
@@ -223,17 +225,17 @@ class Pool:
     def _rest(self, connection: Connection) -> None:
         """Hand it to the lane's next waiter, or keep it idle."""
         lane = self._busy[connection]
-        lane.drop_gone()
-        if lane.waiters and self._is_next(lane) and connection.stream.untouched:
-            self._grant(lane, connection)
-            return
+        if lane.waiters:
+            lane.drop_gone()
+            if lane.waiters and self._is_next(lane) and connection.stream.untouched:
+                self._grant(lane, connection)
+                return
         del self._busy[connection]
         lane.idle.append(connection)
         self._idle[connection] = lane
         self._enqueue(lane)
         loop = asyncio.get_running_loop()
         connection.idle_since = loop.time()
-        connection.stream.watch_idle(lambda: self._disturbed(connection))
         self._trim(loop)
 
     def _is_next(self, lane: _Lane) -> bool:
@@ -272,12 +274,12 @@ class Pool:
         """Close an idle connection."""
         lane = self._idle.pop(connection)
         lane.idle.remove(connection)
-        connection.stream.watch_idle(None)
         self._busy[connection] = lane
         self._discard(connection)
 
     def _discard(self, connection: Connection) -> None:
         lane = self._busy.pop(connection)
+        connection.stream.watch(None)
         self._count_open(lane, -1)
         connection.stream.close()  # here, since the end of the loop may cancel the task before it has begun
         closing = asyncio.ensure_future(connection.stream.aclose())

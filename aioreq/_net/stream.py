@@ -23,6 +23,7 @@ import sys
 import weakref
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 from .._wire.tls import TLS
@@ -53,12 +54,16 @@ def _receive_buffer(loop: asyncio.AbstractEventLoop) -> memoryview:
 
 
 class ChunkReader(asyncio.StreamReader):
-    """A StreamReader that keeps the received pieces as they came."""
+    """A StreamReader that keeps the received pieces as they came.
+
+    Attributes:
+        pieces: what can be taken without waiting, oldest first.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(limit=_HIGH_WATER, loop=loop)
         self._running_loop = loop
-        self._pieces: deque[bytes] = deque()
+        self.pieces: deque[bytes] = deque()
         self._held = 0
         self._ended = False
         self._failure: BaseException | None = None
@@ -72,9 +77,10 @@ class ChunkReader(asyncio.StreamReader):
 
     def feed_data(self, data: bytes) -> None:  # type: ignore[override]
         """Take a received piece."""
-        self._pieces.append(data)
+        self.pieces.append(data)
         self._held += len(data)
-        self._wake()
+        if self._arrival is not None:
+            self._wake()
         if self._held > _HIGH_WATER and not self._resting and self._source is not None:
             self._resting = True
             self._source.pause_reading()
@@ -92,12 +98,12 @@ class ChunkReader(asyncio.StreamReader):
 
     def at_eof(self) -> bool:
         """Whether everything was read and nothing more will come."""
-        return self._ended and not self._pieces
+        return self._ended and not self.pieces
 
     @property
     def untouched(self) -> bool:
         """Whether nothing has arrived that nobody has read: no piece, no end."""
-        return not self._pieces and not self._ended
+        return not self.pieces and not self._ended
 
     @property
     def waited_for(self) -> bool:
@@ -106,7 +112,7 @@ class ChunkReader(asyncio.StreamReader):
 
     async def read(self, n: int = -1) -> bytes:  # noqa: ARG002 - asyncio's signature
         """The next piece as it came, or ``b""`` at the end; ``n`` is not used: pieces are never cut."""
-        while not self._pieces:
+        while not self.pieces:
             if self._failure is not None:
                 raise self._failure
             if self._ended:
@@ -120,18 +126,13 @@ class ChunkReader(asyncio.StreamReader):
 
     def take(self) -> bytes:
         """The next piece, which must be there."""
-        piece = self._pieces.popleft()
+        piece = self.pieces.popleft()
         self._held -= len(piece)
         if self._resting and self._held <= _HIGH_WATER // 2 and self._source is not None:
             self._resting = False
             if not self._source.is_closing():
                 self._source.resume_reading()
         return piece
-
-    @property
-    def pieces(self) -> int:
-        """How many pieces can be taken without waiting."""
-        return len(self._pieces)
 
     def _wake(self) -> None:
         if self._arrival is not None and not self._arrival.done():
@@ -144,7 +145,7 @@ class StreamProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
     Attributes:
         deliver: what received bytes are given to: the reader, or the TLS filter before it.
         lost: why the connection is gone, if it broke.
-        disturbed: called when bytes or the end arrive while nobody waits (an idle connection), or None.
+        disturbed: called when bytes or the end have arrived, or None.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -239,6 +240,7 @@ class Stream:
         self._write_deadline = Deadline(loop, self._look_for_write_stall)
         self._write_stall = Stall()
         self._unsent = 0
+        self._poll: Callable[[], object] | None = None
         self.sending = False
         # drain() then waits until the kernel has taken everything, which is what progress counts.
         transport.set_write_buffer_limits(high=0)
@@ -250,12 +252,15 @@ class Stream:
         """Whether it is open and nothing has come that nobody asked for, in our hands or in the kernel's."""
         if not self._reader.untouched or self._transport.is_closing():
             return False
-        return not _is_readable(self.fileno())
+        if self._poll is None:
+            self._poll = _poll_for(self.fileno())
+        return not self._poll()
 
     @property
     def quiet(self) -> bool:
         """Whether nothing waits in our hands, coming or going."""
-        return self._reader.untouched and not self.unsent and not self._transport.is_closing()
+        transport = self._transport
+        return self._reader.untouched and not transport.is_closing() and not transport.get_write_buffer_size()
 
     @property
     def unsent(self) -> int:
@@ -297,8 +302,8 @@ class Stream:
         """What the transport knows: ``peername``, ``sockname``, ``socket``."""
         return self._transport.get_extra_info(name)
 
-    def watch_idle(self, disturbed: Callable[[], None] | None) -> None:
-        """Have ``disturbed`` called when anything happens on the connection; None ends that."""
+    def watch(self, disturbed: Callable[[], None] | None) -> None:
+        """Have ``disturbed`` called whenever something happens on the connection; None ends that."""
         self._protocol.disturbed = disturbed
 
     # --- out
@@ -311,8 +316,11 @@ class Stream:
 
     def write(self, data: bytes | memoryview) -> None:
         """Send, or keep what the kernel does not take at once; :meth:`drain` waits for it."""
-        self._write_below(data, len(self._layers))
-        if self.unsent and self._write_limit is not None:
+        if self._layers or self._transport.is_closing():
+            self._write_below(data, len(self._layers))
+        else:
+            self._writer.write(data)
+        if self._write_limit is not None and self._transport.get_write_buffer_size():
             self._write_stall.begin(self._on_its_way)
             self._write_deadline.set(self._write_limit / LOOKS)
 
@@ -417,7 +425,7 @@ class Stream:
         except SSLError:
             self._send_alert(layer)
             raise
-        unread = [self._reader.take() for _ in range(self._reader.pieces)]
+        unread = [self._reader.take() for _ in range(len(self._reader.pieces))]
         self._layers.append(layer)
         self._protocol.deliver = self._take_records
         for piece in early:
@@ -498,9 +506,10 @@ def broken_off(error: Exception) -> BrokenOff:
     return BrokenOff(f"the connection broke: {text}")
 
 
-def _is_readable(fd: int) -> bool:
+def _poll_for(fd: int) -> Callable[[], object]:
+    """A function that tells, without waiting, whether something is to be read from a descriptor, or it is closed."""
     if hasattr(select, "poll"):
         poll = select.poll()
         poll.register(fd, select.POLLIN)
-        return bool(poll.poll(0))
-    return bool(select.select([fd], [], [], 0)[0])
+        return partial(poll.poll, 0)
+    return lambda: fd < 0 or select.select([fd], [], [], 0)[0]

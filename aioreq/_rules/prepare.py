@@ -68,7 +68,8 @@ def prepare(request: Request, defaults: Defaults, *, expect_continue: bool | Non
     target = _target(request, defaults)
     headers = Headers((("Host", target.host),))
     headers.extend(merged(defaults.headers, request.headers) if request.headers else defaults.headers)
-    _settle_host(headers)
+    if len(hosts := headers.getall("Host")) > 1:
+        headers["Host"] = hosts[-1]  # the caller's own
     body = _body(request, headers)
     _describe_body(request.method, headers, body)
     wanted = expect_continue if expect_continue is not None else body is not None and not body.replayable
@@ -81,12 +82,13 @@ def _target(request: Request, defaults: Defaults) -> Target:
     url: Any = request.url
     if url is None:
         raise URLRequired("a request needs a URL")
-    url = url.decode("utf-8", "replace") if isinstance(url, bytes) else str(url)
+    if not isinstance(url, str):
+        url = url.decode("utf-8", "replace") if isinstance(url, bytes) else str(url)
     if defaults.base_url is not None and not is_absolute(url):
         url = f"{defaults.base_url.rstrip('/')}/{url.lstrip('/')}"
-    for params in _layers(defaults.params, request.params):
-        if params:
-            url = with_params(url, params)
+    if defaults.params or request.params:
+        for params in _layers(defaults.params, request.params):
+            url = with_params(url, params) if params else url
     return parse_url(url)
 
 
@@ -95,13 +97,6 @@ def _layers(session: Any, own: Any) -> tuple[Any, ...]:
     if isinstance(session, Mapping) and isinstance(own, Mapping):
         return ({**session, **own},)
     return session, own
-
-
-def _settle_host(headers: Headers) -> None:
-    """A Host header of the caller's own replaces ours."""
-    hosts = headers.getall("Host")
-    if len(hosts) > 1:
-        headers["Host"] = hosts[-1]
 
 
 def _body(request: Request, headers: Headers) -> Body | None:
@@ -184,6 +179,12 @@ def _chunked_if_asked(body: Body, headers: Headers) -> Body:
 
 def _describe_body(method: str, headers: Headers, body: Body | None) -> None:
     """The headers that tell the server how long the body is and of which kind."""
+    if (
+        body is None
+        and method not in _EXPECTS_BODY
+        and not ("Transfer-Encoding" in headers or "Content-Length" in headers)
+    ):
+        return
     coding = headers.get("Transfer-Encoding")
     declared = _declared_length(headers)
     if coding is not None:

@@ -16,6 +16,8 @@ from .._url import Origin
 from ..exceptions import InvalidURL
 from .route import Proxy, Route
 
+# Nothing that a route depends on changes, but the origins may be many.
+_ROUTES_KEPT = 1024
 _SCHEMES = ("http", "https")
 _HOST_AND_PORT = re.compile(r"(.+):([0-9]+)")
 _Network = IPv4Network | IPv6Network
@@ -48,6 +50,7 @@ class Ways:
         self._unix_socket = None if unix_socket is None else os.fspath(unix_socket)
         self.proxy = None if proxy is None else Proxy.parse(proxy)
         self._environment = EnvironmentProxies(environment or {})
+        self._known: dict[Origin, Route] = {}
 
     def route(self, origin: Origin) -> Route:
         """The route to ``origin``.
@@ -55,6 +58,14 @@ class Ways:
         Raises:
             InvalidURL: the environment names a proxy for it by what is not the URL of a proxy.
         """
+        route = self._known.get(origin)
+        if route is None:
+            if len(self._known) >= _ROUTES_KEPT:
+                self._known.clear()
+            route = self._known[origin] = self._found(origin)
+        return route
+
+    def _found(self, origin: Origin) -> Route:
         if self._unix_socket is not None:
             return Route(origin, self._unix_socket)
         proxy = self.proxy or self._environment.proxy(origin)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from yarl import URL
 
@@ -101,8 +102,7 @@ def _check_credentials(scheme: str, user: str, password: str) -> None:
             raise _not_a_proxy("SOCKS knows user and password of ASCII characters only, 255 of them at most")
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """Connections on the same route can serve each other's requests.
 
     Attributes:
