@@ -11,8 +11,8 @@ import pytest
 
 import aioreq
 from aioreq import Session, Timeout
-from aioreq._net.deadline import Deadline
 from aioreq._net.stream import ChunkReader, Stream, StreamProtocol
+from aioreq._net.watch import Watch
 from aioreq.testing import Exchange, FaultServer, faults, script
 from tests.instant_loop import InstantLoop
 from tests.servers.certificates import Certificates
@@ -21,92 +21,93 @@ KIB = 1024
 MIB = 1024 * KIB
 
 
-class TestDeadline:
-    """Deadline: a moment that can be moved without cost."""
+class TestWatch:
+    """Watch: looks again and again, without a timer for each wait."""
 
     @pytest.fixture
     def check(self) -> Iterator[Callable[[Any], None]]:
-        """Run a coroutine function with a deadline and the moments at which that expired."""
+        """Run a coroutine function with a watch and the moments at which it looked."""
 
-        async def with_deadline(use: Any) -> None:
+        async def with_watch(use: Any) -> None:
             loop = asyncio.get_running_loop()
-            expired: list[float] = []
-            await use(Deadline(loop, lambda: expired.append(loop.time())), expired)
+            looks: list[float] = []
+            watch = Watch(loop, lambda: looks.append(loop.time()))
+            await use(watch, looks)
+            watch.close()
 
         with asyncio.Runner(loop_factory=InstantLoop) as runner:
-            yield lambda use: runner.run(with_deadline(use))
+            yield lambda use: runner.run(with_watch(use))
 
-    def test_expires_once(self, check: Any):
-        """It expires at its moment, and once."""
+    def test_it_looks_at_intervals(self, check: Any):
+        """It looks once in each interval until it is stopped."""
 
-        async def use(deadline: Deadline, expired: list[float]) -> None:
-            deadline.set(5)
-            await asyncio.sleep(4.9)
-            assert expired == []
+        async def use(watch: Watch, looks: list[float]) -> None:
+            watch.start(5)
+            await asyncio.sleep(16)
+            watch.stop()
             await asyncio.sleep(100)
-            assert expired == [pytest.approx(5)]
+            assert looks == pytest.approx([5, 10, 15])
 
         check(use)
 
-    def test_cleared(self, check: Any):
-        """Cleared, or closed, it does not expire."""
+    def test_a_look_is_never_early(self, check: Any):
+        """Started while its timer runs, it looks when a whole interval has passed, and within two."""
 
-        async def use(deadline: Deadline, expired: list[float]) -> None:
-            for end in (deadline.clear, deadline.close):
-                deadline.set(5)
-                await asyncio.sleep(4)
-                end()
-                await asyncio.sleep(100)
-            assert expired == []
+        async def use(watch: Watch, looks: list[float]) -> None:
+            watch.start(5)
+            await asyncio.sleep(3)
+            watch.stop()
+            watch.start(5)
+            await asyncio.sleep(8)
+            assert looks == pytest.approx([10])
 
         check(use)
 
-    def test_put_off(self, check: Any):
-        """Set again and again to a later moment, it expires at the last one."""
+    def test_restarted_without_end(self, check: Any):
+        """Started again and again within an interval, it does not look."""
 
-        async def use(deadline: Deadline, expired: list[float]) -> None:
+        async def use(watch: Watch, looks: list[float]) -> None:
             for _ in range(10):
-                deadline.set(5)
+                watch.start(5)
                 await asyncio.sleep(4)
-            assert expired == []
-            await asyncio.sleep(100)
-            assert expired == [pytest.approx(9 * 4 + 5)]
+            assert looks == []
 
         check(use)
 
-    def test_brought_forward(self, check: Any):
-        """Set to an earlier moment, it expires then, and only then."""
+    @pytest.mark.parametrize("interval", [1, 50])
+    def test_another_interval(self, check: Any, interval: float):
+        """Started with another interval, it goes by that one from then on."""
 
-        async def use(deadline: Deadline, expired: list[float]) -> None:
-            deadline.set(50)
-            deadline.set(5)
-            await asyncio.sleep(100)
-            assert expired == [pytest.approx(5)]
+        async def use(watch: Watch, looks: list[float]) -> None:
+            watch.start(5)
+            watch.start(interval)
+            await asyncio.sleep(interval * 1.5)
+            assert looks == pytest.approx([interval])
 
         check(use)
 
-    def test_cleared_and_set_again(self, check: Any):
-        """A timer that was left over from before does not make it expire too early."""
+    @pytest.mark.parametrize("end", [Watch.stop, Watch.close])
+    def test_it_ends(self, check: Any, end: Callable[[Watch], None]):
+        """Stopped, or closed, it does not look, and the loop keeps no timer for long."""
 
-        async def use(deadline: Deadline, expired: list[float]) -> None:
-            deadline.set(5)
-            await asyncio.sleep(1)
-            deadline.clear()
-            await asyncio.sleep(1)
-            deadline.set(10)
+        async def use(watch: Watch, looks: list[float]) -> None:
+            loop: Any = asyncio.get_running_loop()
+            watch.start(5)
+            end(watch)
             await asyncio.sleep(100)
-            assert expired == [pytest.approx(12)]
+            assert looks == []
+            assert [timer for timer in loop._scheduled if not timer.cancelled()] == []
 
         check(use)
 
     def test_one_timer(self, check: Any):
-        """However often it is set, the loop has one timer of it."""
+        """However often it is started, the loop has one timer of it."""
 
-        async def use(deadline: Deadline, expired: list[float]) -> None:
+        async def use(watch: Watch, looks: list[float]) -> None:
             loop: Any = asyncio.get_running_loop()
             for _ in range(1000):
-                deadline.set(5)
-                deadline.clear()
+                watch.start(5)
+                watch.stop()
             assert len(loop._scheduled) == 1
 
         check(use)

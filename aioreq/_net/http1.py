@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import cast
+from typing import Any, cast
 
 from .._body import Body
 from .._events import Hooks, InterimEvent
@@ -73,17 +73,17 @@ class Connection:
         self.exchanges = 0
         self.idle_since = 0.0
 
-    async def exchange(self, request: PreparedRequest, terms: Terms) -> Response:
-        """Send the request and read the answer's head, and its body if that came along.
+    def exchange(self, request: PreparedRequest, terms: Terms) -> Coroutine[Any, Any, Response]:
+        """Send the request and read the answer's head, and its body if that came along; to be awaited.
 
         Raises:
             ServerDisconnected: the connection ended without a byte of an answer.
             RequestException: anything else that prevented an answer.
         """
         self.exchanges += 1
-        return await Exchange(self, request, terms).run()
+        return Exchange(self, request, terms).run()
 
-    def release(self, *, reusable: bool) -> None:
+    def release(self, reusable: bool) -> None:
         """The exchange is over."""
         self._released(self, reusable)
 
@@ -207,10 +207,11 @@ class Exchange:
     # --- in
 
     async def _next_event(self) -> Event:
-        while not self._events:
+        events = self._events
+        while not events:
             data = await self._stream.receive()
-            self._events += self._parser.feed(data) if data else self._at_end()
-        return self._events.popleft()
+            events += self._parser.feed(data) if data else self._at_end()
+        return events.popleft()
 
     def _at_end(self) -> list[Event]:
         """The stream has ended: is the answer whole?"""
@@ -302,7 +303,7 @@ class Exchange:
                 self._stream.abort()  # the kernel takes no more behind our back: the account that follows is final
             self._settle()
         self._connection.release(
-            reusable=self._parser.reusable and self.upload.complete and self._stream.quiet and self._wants_more
+            self._parser.reusable and self.upload.complete and self._stream.quiet and self._wants_more
         )
 
     @property
@@ -333,7 +334,7 @@ class Exchange:
         try:
             await self._stop_sending()
         finally:
-            self._connection.release(reusable=False)
+            self._connection.release(False)
 
     def _explain(self, error: RequestException) -> None:
         attach(error, self._request)

@@ -220,7 +220,8 @@ class Pool:
             self._discard(connection)
         else:
             self._rest(connection)
-        self._serve()
+        if self._queue:
+            self._serve()
 
     def _rest(self, connection: Connection) -> None:
         """Hand it to the lane's next waiter, or keep it idle."""
@@ -233,7 +234,8 @@ class Pool:
         del self._busy[connection]
         lane.idle.append(connection)
         self._idle[connection] = lane
-        self._enqueue(lane)
+        if lane.waiters:
+            self._enqueue(lane)
         loop = asyncio.get_running_loop()
         connection.idle_since = loop.time()
         self._trim(loop)
@@ -247,7 +249,7 @@ class Pool:
         limits = self._limits
         while limits.max_idle is not None and len(self._idle) > limits.max_idle:
             self._retire(next(iter(self._idle)))
-        if self._idle and limits.idle_expiry is not None and self._expiry is None:
+        if self._expiry is None and self._idle and limits.idle_expiry is not None:
             self._expiry = loop.call_later(limits.idle_expiry, self._expire_idle)
 
     def _expire_idle(self) -> None:

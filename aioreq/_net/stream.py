@@ -28,8 +28,8 @@ from typing import Any, cast
 
 from .._wire.tls import TLS
 from ..exceptions import ConnectionError, ReadTimeout, SSLError, WriteTimeout
-from .deadline import Deadline
 from .stall import LOOKS, Stall, kernel_queue
+from .watch import Watch
 
 _RECEIVE_SIZE = 256 * 1024
 # How much may wait in the reader before the socket is left alone (and the server's window fills).
@@ -234,10 +234,10 @@ class Stream:
         self._writer = asyncio.StreamWriter(transport, protocol, protocol.reader, loop)
         self._layers: list[TLS] = []  # the one next to the socket first; a second one is TLS through a proxy's TLS
         self._read_limit: float | None = None
-        self._read_deadline = Deadline(loop, self._look_for_read_stall)
+        self._read_watch = Watch(loop, self._look_for_read_stall)
         self._read_stall = Stall()
         self._write_limit: float | None = None
-        self._write_deadline = Deadline(loop, self._look_for_write_stall)
+        self._write_watch = Watch(loop, self._look_for_write_stall)
         self._write_stall = Stall()
         self._unsent = 0
         self._poll: Callable[[], object] | None = None
@@ -322,7 +322,7 @@ class Stream:
             self._writer.write(data)
         if self._write_limit is not None and self._transport.get_write_buffer_size():
             self._write_stall.begin(self._on_its_way)
-            self._write_deadline.set(self._write_limit / LOOKS)
+            self._write_watch.start(self._write_limit / LOOKS)
 
     async def drain(self) -> None:
         """Wait until the kernel has taken all that was written.
@@ -349,11 +349,9 @@ class Stream:
     def _look_for_write_stall(self) -> None:
         limit = self._write_limit
         if limit is None or not self.unsent or self._transport.is_closing():
-            return
-        if self._write_stall.found_at(self._on_its_way):
+            self._write_watch.stop()
+        elif self._write_stall.found_at(self._on_its_way):
             self.give_up_writing()
-        else:
-            self._write_deadline.set(limit / LOOKS)
 
     def give_up_writing(self) -> BrokenOff:
         """Close, since nothing has left for as long as is allowed; the reader is told, and whoever waits in drain."""
@@ -377,18 +375,18 @@ class Stream:
         if self._read_limit is None:
             return await self._reader.read()
         self._read_stall.restart()
-        self._read_deadline.set(self._read_limit / LOOKS)
+        self._read_watch.start(self._read_limit / LOOKS)
         try:
             return await self._reader.read()
         finally:
-            self._read_deadline.clear()
+            self._read_watch.stop()
 
     def sent_all(self) -> None:
         """The request is out: from now on the server's silence counts, once the bytes have arrived there."""
         self.sending = False
         self._read_stall.begin(self._on_its_way)
         if self._read_limit is not None and self._reader.waited_for:
-            self._read_deadline.set(self._read_limit / LOOKS)
+            self._read_watch.start(self._read_limit / LOOKS)
 
     def fail(self, error: BaseException) -> None:
         """Make whoever waits in :meth:`receive` get ``error``."""
@@ -400,9 +398,8 @@ class Stream:
         if self.sending or self.unsent:  # the server can't be expected to talk; the write limit watches this
             self._read_stall.restart()
         elif self._read_stall.found_at(self._on_its_way):
+            self._read_watch.stop()
             self._reader.fail(ReadTimeout(f"the server was silent for {limit:g} seconds"))
-            return
-        self._read_deadline.set(limit / LOOKS)
 
     # --- TLS
 
@@ -476,14 +473,14 @@ class Stream:
     def abort(self) -> None:
         """Close at once; what is not sent is dropped."""
         self._unsent = self.unsent  # the transport is about to forget it
-        self._read_deadline.close()
-        self._write_deadline.close()
+        self._read_watch.close()
+        self._write_watch.close()
         self._transport.abort()
 
     def close(self) -> None:
         """Say goodbye and close; the loop closes the socket when it comes to it."""
-        self._read_deadline.close()
-        self._write_deadline.close()
+        self._read_watch.close()
+        self._write_watch.close()
         if not self._transport.is_closing():
             for level in reversed(range(len(self._layers))):
                 goodbye = self._layers[level].close()

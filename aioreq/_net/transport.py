@@ -91,7 +91,7 @@ class Network:
         try:
             await terms.hooks.tell("connection", event)
         except BaseException:
-            connection.release(reusable=True)
+            connection.release(True)
             raise
 
     async def aclose(self) -> None:

@@ -26,6 +26,7 @@ from ..exceptions import ChunkedEncodingError, RemoteProtocolError
 MAX_HEAD = 128 * 1024
 # 100 Continue and a few 103 Early Hints are usual; a server that sends them for ever never answers.
 MAX_INTERIM = 32
+_BODILESS = frozenset((204, 304))
 # More than any body has, and less than what int() refuses to read.
 _LENGTH_DIGITS = 18
 
@@ -207,15 +208,15 @@ class AnswerParser:
 
     def _framing(self, headers: Headers, status: int) -> int | None:
         """How the body ends (RFC 9112, section 6.3): the length, or None for chunked coding or end of stream."""
-        if self._method == "HEAD" or status in (204, 304) or (self._method == "CONNECT" and status < 300):
+        if self._method == "HEAD" or status in _BODILESS or (self._method == "CONNECT" and status < 300):
             return 0
         if "Transfer-Encoding" in headers:
             self._begin_coded(headers)
             return None
-        declared = headers.get("Content-Length")
-        if declared is None:
+        if "Content-Length" not in headers:
             self._feed = self._feed_until_eof
             return None
+        declared: str = headers["Content-Length"]
         if not (declared.isascii() and declared.isdigit() and len(declared) <= _LENGTH_DIGITS):
             raise RemoteProtocolError(f"the answer's Content-Length is {declared[:40]!r}, which is no length")
         self._left = int(declared)
@@ -263,8 +264,10 @@ def _keeps_alive(version: str, headers: Headers) -> bool:
     """Whether the server leaves the connection open (RFC 9112, section 9.3)."""
     if "Connection" not in headers:
         return version == "1.1"
-    connection: str = headers["Connection"]
-    options = {option.strip() for option in connection.lower().split(",")}
+    connection: str = headers["Connection"].lower()
+    if connection == "keep-alive":
+        return True
+    options = {option.strip() for option in connection.split(",")}
     return "close" not in options and (version == "1.1" or "keep-alive" in options)
 
 
