@@ -22,7 +22,7 @@ import json
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 from urllib.parse import urlencode
 
 from ._files import FileSource, OpenFile
@@ -44,11 +44,15 @@ class Segment(ABC):
         length: bytes, or None when nobody knows (only a body sent with chunked coding may have that).
         param: the multipart field it belongs to, for progress; None outside of multipart.
         prompt: whether each chunk leaves as it comes, instead of being collected with the next ones.
+        in_memory: whether every byte is in memory.
+        can_read_now: whether ``read_now()`` gives all of it: it is in memory or in a regular file.
     """
 
     __slots__ = ("length", "param")
 
     prompt: ClassVar[bool] = False
+    in_memory: ClassVar[bool] = False
+    can_read_now: ClassVar[bool] = False
 
     def __init__(self, length: int | None) -> None:
         self.length = length
@@ -72,10 +76,16 @@ class Bytes(Segment):
 
     __slots__ = ("data",)
 
+    in_memory = can_read_now = True
+
     def __init__(self, data: bytes, param: Any = None) -> None:
         self.data = data
         self.length: int = len(data)
         self.param = param
+
+    def read_now(self) -> bytes:
+        """All of it."""
+        return self.data
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         if self.data:
@@ -86,6 +96,8 @@ class FileRegion(Segment):
     """The first ``length`` bytes of a regular file."""
 
     __slots__ = ("source",)
+
+    can_read_now = True
 
     def __init__(self, source: FileSource, length: int | None = None) -> None:
         if length is None:
@@ -432,6 +444,8 @@ class Body:
     Attributes:
         segments: where the bytes come from, in order.
         length: their sum, or None when a segment's length isn't known.
+        in_memory: whether every byte is in memory.
+        can_read_now: whether :meth:`read_now` works: all of it is in memory or in regular files.
         content_type: what the Content-Type header says unless the caller sets one; None for no header.
         on_block: called with (param, current, total) as bytes leave, poster's ``cb``; or None.
     """
@@ -441,9 +455,14 @@ class Body:
         self.content_type = content_type
         self.on_block: Callable[[Any, int, int], object] | None = None
         length: int | None = 0
+        in_memory = can_read_now = True
         for segment in self.segments:
             length = None if length is None or segment.length is None else length + segment.length
+            in_memory = in_memory and segment.in_memory
+            can_read_now = can_read_now and segment.can_read_now
         self.length = length
+        self.in_memory = in_memory
+        self.can_read_now = can_read_now
 
     def __len__(self) -> int:
         if self.length is None:
@@ -468,10 +487,12 @@ class Body:
     @property
     def replayable(self) -> bool:
         """Whether the body can be sent more than once."""
-        return not any(segment.one_shot for segment in self.segments)
+        return self.can_read_now or not any(segment.one_shot for segment in self.segments)
 
     def require_fresh(self) -> None:
         """Raise UnrewindableBodyError when the body can't be sent (again) from its first byte."""
+        if self.can_read_now:
+            return
         for segment in self.segments:
             segment.require_fresh()
 
@@ -484,23 +505,9 @@ class Body:
             return False
         return True
 
-    @property
-    def in_memory(self) -> bool:
-        """Whether every byte is in memory."""
-        return all(isinstance(segment, Bytes) for segment in self.segments)
-
-    @property
-    def can_read_now(self) -> bool:
-        """Whether :meth:`read_now` works: all of it is in memory or in regular files."""
-        return all(isinstance(segment, (Bytes, FileRegion)) for segment in self.segments)
-
     def read_now(self) -> bytes:
         """All of it at once. Blocks when there are files: for a worker thread."""
-        return b"".join(
-            segment.data if isinstance(segment, Bytes) else segment.read_now()
-            for segment in self.segments
-            if isinstance(segment, (Bytes, FileRegion))
-        )
+        return b"".join([cast("Bytes | FileRegion", segment).read_now() for segment in self.segments])
 
 
 def bytes_body(data: bytes, content_type: str | None = None) -> Body:

@@ -145,7 +145,6 @@ class Exchange:
         if self._goes_inline(body) and not expects:
             data = body.read_now() if body.in_memory else await READERS.start(body.read_now)
             self._stream.write(head + data)
-            self._stream.sent_all()
             return
         self._sender = Sender(self._stream, head, body, self.upload, self._meter(body))
         if expects:

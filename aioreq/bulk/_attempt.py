@@ -25,7 +25,7 @@ from ._rate import RateLimit
 _TOO_MUCH = (429, 503)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Attempt:
     """What came of sending an item once.
 

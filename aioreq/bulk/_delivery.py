@@ -25,6 +25,7 @@ class Delivery:
         problem: why it can't be sent, or None.
         attempts: how many times it was sent.
         begun: the loop's time at the first attempt.
+        lane: what it waits in, is read for and is sent from.
     """
 
     __slots__ = (

@@ -95,9 +95,9 @@ class Lanes:
             return []
         batch: list[Delivery] = []
         for lane in self._lanes.values():
-            if lane.weight * len(self._lanes) >= self._memory:
-                continue  # a stalled server's files must not keep all others' from being read
             taken = min(lane.shortage, BATCH - len(batch))
+            if not taken or lane.weight * len(self._lanes) >= self._memory:
+                continue  # a stalled server's files must not keep all others' from being read
             batch += [lane.waiting.popleft() for _ in range(taken)]
             lane.loading += taken
             if len(batch) == BATCH:

@@ -22,7 +22,7 @@ class MultipartBody(Body):
         self, params: Iterable[MultipartParam], boundary: str | bytes | None = None, cb: Callback | None = None
     ) -> None:
         # A random boundary can't be in the data; one that the caller chose can, and is looked for.
-        self.boundary = quoted_boundary(gen_boundary() if boundary is None else boundary)
+        self.boundary = gen_boundary().encode("ascii") if boundary is None else quoted_boundary(boundary)
         segments: list[Segment] = []
         for param in params:
             segments += param.segments(self.boundary, watch=boundary is not None)
