@@ -26,7 +26,7 @@ from .._progress import Meter, ProgressCallback, Upload
 from .._rules.route import Route
 from .._threads import READERS
 from .._timeout import Timeout
-from .._wire.http1 import AnswerParser, End, Event, Head, Interim, encode_head
+from .._wire.http1 import AnswerParser, End, Event, Head, Interim, Whole, encode_head, whole_answer
 from ..exceptions import RemoteProtocolError, RequestException, ServerDisconnected, StreamConsumedError
 from .send import Sender
 from .stream import BrokenOff, Stream
@@ -117,6 +117,10 @@ class Exchange:
             self._stream.limit(self._terms.timeout.read, self._terms.timeout.write)
             started = perf_counter()
             await self._start_sending()
+            if self._sending is None:
+                whole = await self._whole_answer()
+                if whole is not None:
+                    return self._take_whole(whole, perf_counter() - started)
             head = await self._final_head()
             response = self._response = self._make_response(head)
             response._elapsed = perf_counter() - started  # noqa: SLF001
@@ -204,6 +208,32 @@ class Exchange:
             await asyncio.wait((self._sending,))
 
     # --- in
+
+    async def _whole_answer(self) -> Whole | None:
+        """The answer if it comes in one piece when all of the request is out; else what came is for the parser."""
+        data = await self._stream.receive()
+        if data and not self._stream.unsent and (whole := whole_answer(self._request.method, data)) is not None:
+            return whole
+        self._events += self._parser.feed(data) if data else self._at_end()
+        return None
+
+    def _take_whole(self, whole: Whole, elapsed: float) -> Response:
+        self._over = True
+        upload, stream = self.upload, self._stream
+        upload.sent = upload.total or 0
+        upload.complete = True
+        response = Response(
+            status_code=whole.status,
+            reason=whole.reason,
+            headers=whole.headers,
+            http_version="HTTP/1.1",
+            request=self._request,
+            upload=upload,
+            content=whole.content,
+        )
+        response._elapsed = elapsed  # noqa: SLF001
+        self._connection.release(stream.quiet and self._wants_more)
+        return response
 
     async def _next_event(self) -> Event:
         events = self._events
