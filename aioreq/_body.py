@@ -505,9 +505,9 @@ class Body:
             return False
         return True
 
-    def read_now(self) -> bytes:
-        """All of it at once. Blocks when there are files: for a worker thread."""
-        return b"".join([cast("Bytes | FileRegion", segment).read_now() for segment in self.segments])
+    def read_now(self, head: bytes = b"") -> bytes:
+        """All of it at once, behind ``head``. Blocks when there are files: for a worker thread."""
+        return b"".join([head, *[cast("Bytes | FileRegion", segment).read_now() for segment in self.segments]])
 
 
 def bytes_body(data: bytes, content_type: str | None = None) -> Body:

@@ -63,7 +63,7 @@ def header_pairs(headers: Any) -> Iterable[tuple[Any, Any]]:
     """
     if headers is None:
         return ()
-    if isinstance(headers, Mapping):
+    if isinstance(headers, (dict, Mapping)):
         return headers.items()
     if isinstance(headers, (str, bytes)) or not isinstance(headers, Iterable):
         raise InvalidHeader(f"headers are a mapping or pairs, not {type(headers).__name__}")

@@ -16,6 +16,7 @@ import sys
 import threading
 import weakref
 from collections.abc import AsyncIterable, Callable, Iterable
+from pathlib import PurePath
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from ._body import AsyncReader, Bytes, FileRegion, Iteration, Position, Segment, SyncReader, SyncStream, Turns
@@ -45,7 +46,7 @@ def describe(value: Any, length: int | None = None, *, chunked: bool = False) ->
     """
     if isinstance(value, (str, bytes, bytearray, memoryview, numbers.Number)):
         return Bytes(encode_value(value))
-    if isinstance(value, os.PathLike):
+    if is_path(value):
         return FileRegion(FileSource.from_path(os.fsdecode(value)), length)
     if isinstance(value, SegmentSource):
         return value.as_segment(length)
@@ -71,6 +72,11 @@ def encode_value(value: Any) -> bytes:
     return str(value).encode("utf-8")
 
 
+def is_path(value: Any) -> bool:
+    """Whether it is a path object; the usual class first, since abstract ones take their time to answer."""
+    return isinstance(value, (PurePath, os.PathLike))
+
+
 def is_file(value: Any) -> bool:
     """Whether it is read from, rather than iterated."""
     return callable(getattr(value, "read", None))
@@ -78,7 +84,7 @@ def is_file(value: Any) -> bool:
 
 def file_name(value: Any) -> str | None:
     """The base name of a path or of an open file, or None; not a descriptor's number or ``<stdin>``."""
-    name = os.fspath(value) if isinstance(value, os.PathLike) else getattr(value, "name", None)
+    name = os.fspath(value) if is_path(value) else getattr(value, "name", None)
     if name is None:
         name = getattr(value, "filename", None)  # Starlette's UploadFile
     if isinstance(name, bytes):

@@ -147,8 +147,7 @@ class Exchange:
             return
         body.require_fresh()
         if self._goes_inline(body) and not expects:
-            data = body.read_now() if body.in_memory else await READERS.start(body.read_now)
-            self._stream.write(head + data)
+            self._stream.write(body.read_now(head) if body.in_memory else await READERS.share(body.read_now, head))
             return
         self._sender = Sender(self._stream, head, body, self.upload, self._meter(body))
         if expects:

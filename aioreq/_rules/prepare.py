@@ -111,7 +111,7 @@ def _body(request: Request, headers: Headers) -> Body | None:
         return _chunked_if_asked(data, headers)
     if data is None or (_is_empty(data) and "Transfer-Encoding" not in headers):
         return None
-    if isinstance(data, Mapping) or _is_pairs(data):
+    if isinstance(data, (dict, Mapping)) or _is_pairs(data):
         return form_body(data)
     if isinstance(data, (list, tuple)) and all(isinstance(item, (bytes, bytearray, memoryview)) for item in data):
         return _chunked_if_asked(bytes_body(b"".join(data)), headers)
@@ -120,7 +120,7 @@ def _body(request: Request, headers: Headers) -> Body | None:
 
 def _form_with_files(request: Request, headers: Headers) -> Body:
     data = request.data or ()
-    if isinstance(data, (str, bytes)) or not (isinstance(data, Mapping) or hasattr(data, "__iter__")):
+    if isinstance(data, (str, bytes)) or not (isinstance(data, (dict, Mapping)) or hasattr(data, "__iter__")):
         raise InvalidBody("data= beside files= holds fields: pass a mapping or pairs, not a string")
     params = MultipartParam.from_params(_fields(data)) + MultipartParam.from_files(request.files)
     content_type = headers.get("Content-Type")
@@ -140,7 +140,7 @@ def _form_with_files(request: Request, headers: Headers) -> Body:
 
 def _fields(data: Any) -> Iterator[Any]:
     """The fields beside files: a tuple is several values here, as it is in a form without files."""
-    for item in data.items() if isinstance(data, Mapping) else data:
+    for item in data.items() if isinstance(data, (dict, Mapping)) else data:
         if isinstance(item, (tuple, list)) and len(item) == 2 and isinstance(item[1], tuple):
             yield from ((item[0], value) for value in item[1])
         else:

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote_plus
 
 from .._body import Bytes, FileRegion, Segment, SyncReader
-from .._source import base_name, describe, file_name, is_file
+from .._source import base_name, describe, file_name, is_file, is_path
 from ..exceptions import InvalidBody
 
 Callback = Callable[[Any, int, int], object]
@@ -23,6 +23,8 @@ Callback = Callable[[Any, int, int], object]
 # as it is, since browsers do so and parsers disagree about it.
 _ESCAPES = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
 _FORBIDDEN_IN_HEADERS = re.compile(r"[\r\n\0]")
+# A value up to this size is one segment with its head: a copy costs less than two segments more.
+_WORTH_COPYING = 4096
 _TEXT = "text/plain; charset=utf-8"
 _BINARY = "application/octet-stream"
 
@@ -262,12 +264,16 @@ class MultipartParam:
     def segments(self, boundary: bytes, *, watch: bool) -> list[Segment]:
         """What a body is made of, its boundary quoted; ``watch`` for one that the caller chose: data may contain it."""
         head = self._head(boundary)
+        segment: Segment
         if self._segment is None or isinstance(self._segment, Bytes):
             data = self._read_now()
             if watch:
                 refuse_boundary(data, b"--" + boundary, self.name)
-            return [Bytes(b"%b%b\r\n" % (head, data), self)]
-        segment = Watched(self._segment, b"--" + boundary, self.name) if watch else self._segment
+            if len(data) <= _WORTH_COPYING:
+                return [Bytes(b"%b%b\r\n" % (head, data), self)]
+            segment = Bytes(data, self)
+        else:
+            segment = Watched(self._segment, b"--" + boundary, self.name) if watch else self._segment
         return [Bytes(head, self), segment, Bytes(b"\r\n", self)]
 
 
@@ -310,9 +316,9 @@ def refuse_boundary(data: bytes, delimiter: bytes, name: str) -> None:
 
 
 def _pairs(params: Any) -> Iterable[tuple[Any, Any]]:
-    if isinstance(params, (str, bytes)) or not isinstance(params, (Iterable, MultipartParam)):
+    if isinstance(params, (str, bytes)) or not isinstance(params, (dict, list, Iterable, MultipartParam)):
         raise InvalidBody(f"fields are a mapping, pairs or MultipartParams, not {type(params).__name__}")
-    if isinstance(params, Mapping):
+    if isinstance(params, (dict, Mapping)):
         return params.items()
     if isinstance(params, MultipartParam):
         return [(None, params)]
@@ -332,16 +338,16 @@ def _is_file_tuple(value: Any) -> bool:
         isinstance(value, (tuple, list))
         and 2 <= len(value) <= 4
         and (value[0] is None or isinstance(value[0], (str, bytes)))
-        and (isinstance(value, tuple) or is_file(value[1]) or isinstance(value[1], os.PathLike))
+        and (isinstance(value, tuple) or is_file(value[1]) or is_path(value[1]))
     )
 
 
 def _is_source(value: Any) -> bool:
-    return is_file(value) or isinstance(value, os.PathLike) or hasattr(value, "__iter__") or hasattr(value, "__aiter__")
+    return is_file(value) or is_path(value) or hasattr(value, "__iter__") or hasattr(value, "__aiter__")
 
 
 def _name_of(value: Any) -> str | None:
-    return file_name(value) if is_file(value) or isinstance(value, os.PathLike) else None
+    return file_name(value) if is_file(value) or is_path(value) else None
 
 
 def _escaped(text: str) -> str:
