@@ -103,6 +103,18 @@ class Job:
     async def request(self, delivery: Delivery) -> Request:
         """The request for a delivery whose bytes are ready."""
         item = delivery.item
+        return Request(
+            self.method_of(item),
+            delivery.url if delivery.url is not None else await self.url_of(delivery),
+            headers=await self._headers(delivery),
+            data=await self._body(delivery),
+            auth=self.auth,
+        )
+
+    async def _headers(self, delivery: Delivery) -> dict[str, Any]:
+        item = delivery.item
+        if self.headers is None and item.headers is None and self.digest is None:
+            return {"Idempotency-Key": delivery.key}
         fields = {"idempotency-key": ("Idempotency-Key", delivery.key)}
         if self.digest is not None and delivery.digest is not None:
             carried = self.digest.header_field(delivery.digest, raw=self.field_of(item) is None)
@@ -110,13 +122,7 @@ class Job:
                 fields[carried[0].lower()] = carried
         for given in (await _value(self.headers, item), item.headers):
             fields.update((str(name).lower(), (name, value)) for name, value in header_pairs(given))
-        return Request(
-            self.method_of(item),
-            await self.url_of(delivery),
-            headers=dict(fields.values()),
-            data=await self._body(delivery),
-            auth=self.auth,
-        )
+        return dict(fields.values())
 
     async def _body(self, delivery: Delivery) -> Body:
         item, segment = delivery.item, delivery.segment
@@ -125,13 +131,13 @@ class Job:
         if field is None:
             return Body((segment,), item.content_type)
         params: list[MultipartParam] = []
-        for data in (await _value(self.data, item), item.data):
-            if data:
-                params += MultipartParam.from_params(data)
+        if self.data is not None or item.data is not None:
+            for data in (await _value(self.data, item), item.data):
+                params += MultipartParam.from_params(data) if data else ()
         if self.digest is not None and delivery.digest is not None:
             carried = self.digest.form_field(delivery.digest)
             params += MultipartParam.from_params([] if carried is None else [carried])
-        name = field if item.file_name is None else item.file_name
+        name = item.file_name or field
         if isinstance(segment, Bytes):
             params.append(MultipartParam(field, segment.data, filename=name, filetype=item.content_type))
         else:

@@ -92,13 +92,14 @@ class Tally:
 
     def count(self, result: UploadResult) -> None:
         """An item has its result."""
+        ok = result.ok
         if result.skipped:
             self.skipped += 1
-        elif result.ok:
+        elif ok:
             self.uploaded += 1
         else:
             self.failed += 1
-        if result.ok:
+        if ok:
             self.bytes_done += result.size or 0
         self.retries += max(0, result.attempts - 1)
 

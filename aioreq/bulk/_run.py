@@ -283,7 +283,7 @@ class Run:
         self._tally.count(result)
         self._tell()
         await self._outlet.put(result)
-        if not result.ok and self._settings.on_error == "stop" and not self._stopping:
+        if self._settings.on_error == "stop" and not result.ok and not self._stopping:
             self._failure = result.failure()
             self.stop()
 
