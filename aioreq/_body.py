@@ -67,6 +67,10 @@ class Segment(ABC):
     def chunks(self) -> AsyncGenerator[bytes, None]:
         """The bytes, from the first, ``length`` of them or an error."""
 
+    def read_into(self, place: memoryview) -> None:
+        """Put all of it where there is room for just that. Blocks; only where ``can_read_now`` says so."""
+        raise NotImplementedError
+
     def require_fresh(self) -> None:  # noqa: B027 - most sources can always be read again
         """Raise UnrewindableBodyError when a source that can be read once only has begun."""
 
@@ -86,6 +90,9 @@ class Bytes(Segment):
     def read_now(self) -> bytes:
         """All of it."""
         return self.data
+
+    def read_into(self, place: memoryview) -> None:
+        place[:] = self.data
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         if self.data:
@@ -115,6 +122,9 @@ class FileRegion(Segment):
     def read_now(self) -> bytes:
         """All of it. Blocks: for a worker thread."""
         return self.source.read_whole(self.length)
+
+    def read_into(self, place: memoryview) -> None:
+        self.source.read_into(place)
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         if not self.length:

@@ -76,6 +76,16 @@ class OpenFile(Descriptor):
                 data += more
         return data
 
+    def read_into(self, place: memoryview) -> None:
+        """The file's first bytes, exactly as many as there is room for, or :class:`FileChanged`. Blocks."""
+        with self as fd:
+            at = _pread_into(fd, place, 0, self.source.name)
+            while at < len(place):
+                more = _pread_into(fd, place[at:], at, self.source.name)
+                if not more:
+                    raise self.changed()
+                at += more
+
     def changed(self) -> FileChanged:
         """The error for a file that has become shorter."""
         with self as fd:
@@ -93,6 +103,17 @@ def _pread(fd: int, size: int, offset: int, name: str | None) -> bytes:
         with _position:
             os.lseek(fd, offset, os.SEEK_SET)
             return os.read(fd, size)
+    except OSError as error:
+        raise FileUnreadable.from_oserror(error, name) from error
+
+
+def _pread_into(fd: int, place: memoryview, offset: int, name: str | None) -> int:
+    if not hasattr(os, "preadv"):  # Windows, macOS before 11
+        data = _pread(fd, len(place), offset, name)
+        place[: len(data)] = data
+        return len(data)
+    try:
+        return os.preadv(fd, [place], offset)
     except OSError as error:
         raise FileUnreadable.from_oserror(error, name) from error
 
@@ -176,6 +197,14 @@ class FileSource:
         file = self.open()
         try:
             return file.read(length, 0) if length else b""
+        finally:
+            file.close()
+
+    def read_into(self, place: memoryview) -> None:
+        """Open, read as many bytes as there is room for, and close, in one go. Blocks: for a worker thread."""
+        file = self.open()
+        try:
+            file.read_into(place)
         finally:
             file.close()
 

@@ -28,11 +28,9 @@ from .._threads import READERS
 from .._timeout import Timeout
 from .._wire.http1 import AnswerParser, End, Event, Head, Interim, Whole, encode_head, whole_answer
 from ..exceptions import RemoteProtocolError, RequestException, ServerDisconnected, StreamConsumedError
+from .gather import LARGEST, gather, give_back
 from .send import Sender
 from .stream import BrokenOff, Stream
-
-# A body up to this size leaves with its head in one write, from the task that reads the answer.
-_INLINE = 256 * 1024
 
 
 @dataclass(slots=True)
@@ -147,7 +145,10 @@ class Exchange:
             return
         body.require_fresh()
         if self._goes_inline(body) and not expects:
-            self._stream.write(body.read_now(head) if body.in_memory else await READERS.share(body.read_now, head))
+            if body.in_memory:
+                self._stream.write(body.read_now(head))
+            else:
+                await self._send_gathered(head, body)
             return
         self._sender = Sender(self._stream, head, body, self.upload, self._meter(body))
         if expects:
@@ -156,10 +157,16 @@ class Exchange:
         self._sending = asyncio.create_task(self._sender.run(), name="aioreq upload")
         self._sending.add_done_callback(self._sender_done)
 
+    async def _send_gathered(self, head: bytes, body: Body) -> None:
+        data = await READERS.share(gather, head, body)
+        self._stream.write(data)
+        if self._stream.is_flushed:
+            give_back(data)
+
     def _goes_inline(self, body: Body) -> bool:
         return (
             body.length is not None
-            and body.length <= _INLINE
+            and body.length <= LARGEST
             and body.can_read_now
             and not Meter.is_wanted(body, self._terms.progress)
         )

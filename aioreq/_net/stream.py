@@ -274,6 +274,11 @@ class Stream:
         return self._unsent
 
     @property
+    def is_flushed(self) -> bool:
+        """Whether the transport holds nothing of what was written."""
+        return not self._transport.get_write_buffer_size() and not self._transport.is_closing()
+
+    @property
     def is_plain(self) -> bool:
         """Whether what is written goes to the socket as it is."""
         return not self._layers
