@@ -19,6 +19,9 @@ format: $(VENV)/test
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+bench: | $(BIN)/python
+	cd benchmarks && $(CURDIR)/$(BIN)/python -m bench $(ARGS)
+
 docs: $(VENV)/docs
 	$(BIN)/sphinx-build -W --keep-going -n -q -b html -d docs/_build/doctrees docs docs/_build/html
 

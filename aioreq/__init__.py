@@ -3,9 +3,12 @@
 response = await aioreq.post("https://example.org/upload", files={"file": pathlib.Path("big.iso")})
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from . import exceptions
 from ._api import delete, get, head, options, patch, post, put, request, stream
-from ._events import AttemptEvent, ConnectionEvent, Hooks, InterimEvent
+from ._events import AttemptEvent, ConnectionEvent, Hooks, InterimEvent, ResendEvent
 from ._headers import Headers
 from ._message import PreparedRequest, Request, Response
 from ._net.pool import Limits
@@ -52,6 +55,10 @@ from .exceptions import (
 )
 from .multipart import MultipartParam, multipart_encode
 
+if TYPE_CHECKING:
+    from . import bulk
+    from .bulk import bulk_upload
+
 # Timeout is the value that sets limits; the exception of that name is aioreq.exceptions.Timeout.
 
 __all__ = [
@@ -95,6 +102,7 @@ __all__ = [
     "RemoteProtocolError",
     "Request",
     "RequestException",
+    "ResendEvent",
     "Response",
     "ResponseNotRead",
     "Retry",
@@ -112,6 +120,8 @@ __all__ = [
     "WriteTimeout",
     "__version__",
     "add_autoauth",
+    "bulk",
+    "bulk_upload",
     "delete",
     "exceptions",
     "get",
@@ -124,3 +134,15 @@ __all__ = [
     "request",
     "stream",
 ]
+
+if not TYPE_CHECKING:  # type checkers know the names from above; with this one they would believe in any name
+
+    def __getattr__(name: str) -> object:
+        """Bulk uploads are loaded when they are first named: not everybody needs SQLite and half as much code again."""
+        if name not in ("bulk", "bulk_upload"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()["bulk_upload"] = import_module(".bulk", __name__).bulk_upload
+        return globals()[name]
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

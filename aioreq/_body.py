@@ -44,6 +44,7 @@ class Segment(ABC):
         length: bytes, or None when nobody knows (only a body sent with chunked coding may have that).
         param: the multipart field it belongs to, for progress; None outside of multipart.
         prompt: whether each chunk leaves as it comes, instead of being collected with the next ones.
+        answer: the streamed answer that it reads, which keeps a connection until then; or None.
         in_memory: whether every byte is in memory.
         can_read_now: whether ``read_now()`` gives all of it: it is in memory or in a regular file.
     """
@@ -51,6 +52,7 @@ class Segment(ABC):
     __slots__ = ("length", "param")
 
     prompt: ClassVar[bool] = False
+    answer: Any = None
     in_memory: ClassVar[bool] = False
     can_read_now: ClassVar[bool] = False
 
@@ -178,7 +180,7 @@ class Position:
 
     def read(self, size: int, offset: int) -> bytes:
         """At least one byte and at most ``size``, from ``offset``. Blocks: for a worker thread."""
-        with self._lock, _reading(self._file):
+        with self._lock, reading(self._file):
             if self._file.tell() != offset:
                 self._file.seek(offset)
             block = _as_bytes(self._file.read(size))
@@ -190,7 +192,7 @@ class Position:
 
 
 @contextlib.contextmanager
-def _reading(file: Any) -> Iterator[None]:
+def reading(file: Any) -> Iterator[None]:
     """Put what the operating system says of a file in our words; what the file's own code raises is left as it is."""
     try:
         yield
@@ -206,7 +208,7 @@ def _reading(file: Any) -> Iterator[None]:
 
 def _name_of(file: Any) -> str:
     name = getattr(file, "name", None)
-    return name if isinstance(name, str) else type(file).__name__
+    return name if isinstance(name, str) and name else type(file).__name__
 
 
 # Sources that were begun, by id: a generator that is described a second time (a Request sent again, one body in two
@@ -259,7 +261,7 @@ class SyncStream(_OneShot):
             yield block
 
     async def _next(self) -> bytes:
-        with _reading(self._source):
+        with reading(self._source):
             return _as_bytes(await READERS.start(self._source.read, _FIRST_BLOCK))
 
 
@@ -306,7 +308,7 @@ class Turns:
     async def read(self, size: int, offset: int) -> bytes:
         """At most ``size`` bytes from ``offset``; ``b""`` at the end."""
         async with self._lock:
-            with _reading(self.file):
+            with reading(self.file):
                 return await self._read(size, offset)
 
     async def _read(self, size: int, offset: int) -> bytes:
@@ -499,6 +501,11 @@ class Body:
         """Whether the body can be sent more than once."""
         return self.can_read_now or not any(segment.one_shot for segment in self.segments)
 
+    @property
+    def answers(self) -> list[Any]:
+        """The streamed answers that it reads."""
+        return [segment.answer for segment in self.segments if segment.answer is not None]
+
     def require_fresh(self) -> None:
         """Raise UnrewindableBodyError when the body can't be sent (again) from its first byte."""
         if self.can_read_now:
@@ -525,13 +532,28 @@ def bytes_body(data: bytes, content_type: str | None = None) -> Body:
     return Body((Bytes(data),), content_type)
 
 
+def utf8(text: str, errors: str = "strict") -> bytes:
+    """Text as it is sent.
+
+    Raises:
+        InvalidBody: it holds a lone surrogate, which has no form in UTF-8.
+    """
+    try:
+        return text.encode("utf-8", errors)
+    except UnicodeEncodeError as error:
+        raise InvalidBody(f"the text {text[:60]!r} holds a lone surrogate, which has no form in UTF-8") from error
+
+
 def form_body(fields: Any) -> Body:
     """An ``application/x-www-form-urlencoded`` body (WHATWG URL standard, section 5).
 
     Args:
         fields: a mapping or pairs; a value that is a list gives one field for each item, None gives none.
     """
-    return bytes_body(encode_pairs(fields).encode("ascii"), "application/x-www-form-urlencoded")
+    try:
+        return bytes_body(encode_pairs(fields).encode("ascii"), "application/x-www-form-urlencoded")
+    except UnicodeEncodeError as error:
+        raise InvalidBody(f"a field can't be sent: {error.object!r} holds a lone surrogate") from error
 
 
 def encode_pairs(fields: Any) -> str:

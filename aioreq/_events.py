@@ -66,7 +66,20 @@ class InterimEvent:
     headers: Headers
 
 
-_NAMES = ("request", "response", "attempt", "connection", "interim")
+@dataclass(frozen=True, slots=True)
+class ResendEvent:
+    """A connection that was used before turned out to be dead: the request goes out again at once, on another.
+
+    Attributes:
+        request: what will be sent again; nobody has received it.
+        error: how the connection ended.
+    """
+
+    request: PreparedRequest
+    error: RequestException
+
+
+_NAMES = ("request", "response", "attempt", "connection", "resend", "interim")
 
 
 class Hooks:
@@ -75,16 +88,18 @@ class Hooks:
     Args:
         hooks: a mapping of event names to a function or a list of them, plain or async: ``request`` gets each
             PreparedRequest before it is sent (its headers may be changed), ``response`` each Response when its head is
-            there, ``attempt`` an AttemptEvent, ``connection`` a ConnectionEvent, ``interim`` an InterimEvent. What a
-            hook raises ends the call and reaches the caller. ``interim`` functions are plain: they run while bytes
-            are on the way.
+            there, ``attempt`` an AttemptEvent, ``connection`` a ConnectionEvent, ``resend`` a ResendEvent, ``interim``
+            an InterimEvent. What a hook raises ends the call and reaches the caller. ``interim`` functions are plain:
+            they run while bytes are on the way.
 
     Raises:
         ValueError: an event has no such name.
-        TypeError: a hook is no function.
+        TypeError: it is no mapping, or a hook is no function.
     """
 
     def __init__(self, hooks: Mapping[str, Any] | None = None) -> None:
+        if hooks is not None and not isinstance(hooks, Mapping):
+            raise TypeError(f"event_hooks= is a mapping of events to functions, not {type(hooks).__name__}")
         self._hooks: dict[str, tuple[Callable[[Any], Any], ...]] = {}
         for name, given in (hooks or {}).items():
             if name not in _NAMES:
@@ -99,6 +114,12 @@ class Hooks:
 
     def __contains__(self, name: str) -> bool:
         return name in self._hooks
+
+    def preceded_by(self, **functions: Callable[[Any], Any]) -> Hooks:
+        """These hooks, with one more function before those of each event named."""
+        hooks = Hooks()
+        hooks._hooks = self._hooks | {name: (each, *self._hooks.get(name, ())) for name, each in functions.items()}
+        return hooks
 
     def tell_now(self, name: str, event: Any) -> None:
         """Call the plain functions for an event."""

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import timedelta
 from typing import Any, ClassVar, Protocol
 
-from ._body import Body, Bytes, Iteration, Segment
+from ._body import Body, Bytes, Iteration, Segment, bytes_body
 from ._headers import Headers, is_token
 from ._progress import DownloadProgress, Upload
 from ._threads import READERS
@@ -35,6 +35,8 @@ _SAVED_AT_ONCE = 1024 * 1024
 
 class PreparedRequest:
     """A request as it goes on the wire: nothing is left to decide.
+
+    It can be pickled. A body that is in memory goes along as bytes; any other (a file, an iterator) is left behind.
 
     Attributes:
         method: the method.
@@ -59,6 +61,15 @@ class PreparedRequest:
     def copy(self) -> PreparedRequest:
         """A request whose headers can be changed without changing this one's."""
         return PreparedRequest(self.method, self.target, Headers(self.headers), self.body)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        body = self.body
+        if body is not None:
+            body = bytes_body(body.read_now(), body.content_type) if body.in_memory else None
+        return type(self), (self.method, self.target, self.headers, body)
+
+    def __copy__(self) -> PreparedRequest:
+        return self.copy()
 
     def __repr__(self) -> str:
         return f"<PreparedRequest [{self.method}]>"
@@ -234,6 +245,10 @@ class Response:
         self._content = content
         self._stream = stream
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickling: what is not read yet stays behind, since it is on a connection of this process."""
+        return {**vars(self), "_stream": None}
+
     def __repr__(self) -> str:
         return f"<Response [{self.status_code}]>"
 
@@ -246,6 +261,11 @@ class Response:
     def ok(self) -> bool:
         """Whether the status is below 400."""
         return self.status_code < 400
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the whole body is here, as ``content``."""
+        return self._content is not None
 
     @property
     def is_redirect(self) -> bool:
@@ -498,7 +518,17 @@ class Response:
             length = self._declared_length()
         if length is None:
             raise InvalidBody("the length of this response is not known: 'await response.read()', and pass its content")
-        return Iteration(self.iter_content(), length)
+        return _AnswerBody(self, length)
+
+
+class _AnswerBody(Iteration):
+    """What is still to come of an answer, as a part of an upload."""
+
+    __slots__ = ("answer",)
+
+    def __init__(self, answer: Response, length: int) -> None:
+        super().__init__(answer.iter_content(), length)
+        self.answer = answer
 
 
 _CHARSET = re.compile(r"""charset\s*=\s*["']?([^\s"';,]+)""", re.IGNORECASE)
@@ -536,16 +566,27 @@ def _detected(content: bytes) -> str:
     return "utf-8"
 
 
+_LINK_TARGET = re.compile(r"<([^<>]*)>")
+# A name, and a quoted string or whatever else comes before the next parameter or link; a quoted string that nobody
+# closes ends with the header, so that no text is looked at twice.
+_LINK_PARAMETER = re.compile(r"""\s*;\s*([^\s=;,<"]*)\s*(?:=\s*(?:"((?:[^"\\]|\\.?)*+)(?:"|$)|([^;,]*)))?""", re.DOTALL)
+_QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
+
+
 def parse_links(header: str) -> dict[str, dict[str, str]]:
-    """The links of a Link header (RFC 8288, section 3) by relation, or by URL."""
+    """The links of a Link header (RFC 8288, appendix B.2) by relation, or by URL; of a parameter the first counts."""
     links: dict[str, dict[str, str]] = {}
-    for part in header.split("<")[1:]:
-        url, _, rest = part.partition(">")
-        link = {"url": url.strip()}
-        for parameter in rest.strip(" ,").split(";"):
-            name, mark, value = parameter.partition("=")
-            if mark:
-                link[name.strip().lower()] = value.strip(" \"'")
+    at = 0
+    while target := _LINK_TARGET.search(header, at):
+        link = {"url": target[1].strip()}
+        at = target.end()
+        while parameter := _LINK_PARAMETER.match(header, at):
+            at = parameter.end()
+            name, quoted, bare = parameter.groups()
+            if quoted is not None:
+                link.setdefault(name.lower(), _QUOTED_PAIR.sub(r"\1", quoted))
+            elif bare is not None:
+                link.setdefault(name.lower(), bare.strip(" '"))
         links[link.get("rel", link["url"])] = link
     return links
 

@@ -7,7 +7,7 @@ import contextlib
 import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from . import _threads, exceptions
 from ._events import AttemptEvent, Hooks, log_answer, log_attempt, log_failure
@@ -20,14 +20,16 @@ from ._net.pool import Limits, Pool
 from ._net.proxy import require_socks
 from ._net.transport import Network, Transport, describe
 from ._net.trust import check_trust
+from ._netrc import Netrc
 from ._progress import ProgressCallback
 from ._rules.auth import as_auth
-from ._rules.conversation import Pause, Rules, conversation
+from ._rules.conversation import Pause, Reading, Rules, Said, Step, conversation
 from ._rules.cookies import Cookies, checked_cookie, cookie_pairs
 from ._rules.decode import DecodedStream, accept_encoding, decode, unfolding
-from ._rules.prepare import Defaults, prepare
+from ._rules.prepare import Defaults, may_block, prepare
 from ._rules.proxies import Ways
 from ._rules.retry import Retry
+from ._threads import READERS
 from ._timeout import Timeout
 from ._version import __version__
 from .exceptions import RequestException, SessionClosed
@@ -37,6 +39,13 @@ from .exceptions import RequestException, SessionClosed
 _WORTH_READING = 64 * 1024
 
 _UNSET: Any = object()
+
+
+class Instrumentation(Protocol):
+    """What watches sessions from within; see :mod:`aioreq.opentelemetry`."""
+
+    def begin(self, session: Session, rules: Rules, terms: Terms, *, stream: bool) -> None:
+        """A call begins: put into its terms what is to see it."""
 
 
 class Session:
@@ -58,7 +67,8 @@ class Session:
         proxy: the URL of a proxy that every request goes through: ``http://user:password@host:port``, or one that
             begins with https, socks4, socks4a, socks5 or socks5h (with the extra ``aioreq[socks]``).
         trust_env: whether HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY in the environment choose the proxy where
-            neither ``proxy`` nor ``unix_socket`` is given; they are read once, here.
+            neither ``proxy`` nor ``unix_socket`` is given; they are read once, here. And whether requests that nobody
+            has given credentials for get those of ``$NETRC`` or ``~/.netrc``, which is read again when it changes.
         local_address: (IP address, port) to connect from; port 0 for any.
         resolver: a function of (host, port), plain or async, that gives the IP addresses of a host (or pairs of
             address and port) instead of the operating system; they are tried in the order of RFC 8305.
@@ -70,6 +80,9 @@ class Session:
         FileUnreadable: ``verify`` or ``cert`` is the path of nothing.
         ExtraRequired: ``proxy`` speaks SOCKS, and the extra is not installed.
     """
+
+    # Set on one session, or on the class for all that have none of their own.
+    _instrumentation: Instrumentation | None = None
 
     def __init__(
         self,
@@ -99,10 +112,11 @@ class Session:
         self._auth = as_auth(auth)
         self._timeout = Timeout() if timeout is _UNSET else Timeout.of(timeout)
         self._retry = Retry.of(retry)
-        _require_settings(max_redirects, limits)
+        _require_settings(max_redirects, limits, resolver, transport)
         self._max_redirects = max_redirects
         self._hooks = Hooks(event_hooks)
         ways = Ways(unix_socket, proxy, dict(os.environ) if trust_env else None)
+        self._netrc = Netrc.of(os.environ) if trust_env else None
         require_socks(ways.proxy)
         dialer = Dialer(verify, cert, local_address, resolver)
         self._transport = transport or Network(dialer, limits or Limits(), ways)
@@ -304,9 +318,17 @@ class Session:
             allow_redirects=allow_redirects,
             max_redirects=self._max_redirects,
             retry=self._retry if retry is _UNSET else Retry.of(retry),
+            netrc=self._netrc,
         )
-        prepared = prepare(request, self._defaults, expect_continue=expect_continue)
+        if self._netrc is not None and self._netrc.due:
+            await READERS.start(self._netrc.read)
+        if (request.data is not None or request.files is not None) and may_block(request):
+            prepared = await READERS.start(prepare, request, self._defaults, expect_continue)
+        else:
+            prepared = prepare(request, self._defaults, expect_continue)
         terms = Terms(timeout=limits, progress=progress, hooks=self._hooks)
+        if self._instrumentation is not None:
+            self._instrumentation.begin(self, rules, terms, stream=stream)
         request.sent = False
         request.response = None
         if limits.total is None:
@@ -320,6 +342,7 @@ class Session:
     async def _within(self, seconds: float, call: Any, terms: Terms) -> Response:
         try:
             async with asyncio.timeout(seconds) as limit:
+                terms.limit = limit
                 response: Response = await call
                 return response
         except TimeoutError as error:
@@ -336,35 +359,42 @@ class Session:
     async def _converse(self, request: PreparedRequest, rules: Rules, terms: Terms, *, stream: bool) -> Response:
         """Do what the conversation says until it is over."""
         talk = conversation(request, rules)
-        step = next(talk)
-        while True:
-            if isinstance(step, Pause):
-                await self._pause(step)
-                step = next(talk)
+        step = _next_step(talk, None)
+        while not isinstance(step, Response):
+            if not isinstance(step, PreparedRequest):
+                await self._prepare_to_go_on(step)
+                step = _next_step(talk, None)
                 continue
             try:
                 response = await self._exchange(step, terms)
-                if not stream and response.status_code < 300:
+                if not stream and response.status_code < 300 and not response.is_read:
                     await response.read()  # here, so that an answer that is cut short can be tried again
             except RequestException as error:
-                step = talk.throw(error)
+                step = _next_step(talk, error)
                 continue
             try:
-                step = talk.send(response)
-            except StopIteration as end:
-                final: Response = end.value
-                break
+                step = _next_step(talk, response)
+                while isinstance(step, Reading):  # before the answer is done with
+                    await self._prepare_to_go_on(step)
+                    step = _next_step(talk, None)
             except BaseException as error:
-                if isinstance(error, RequestException):
-                    _say_what_led_to(error, response)
+                _say_what_led_to(error, response)
                 await response.aclose()
                 raise
-            await _dispose(response)
+            if not isinstance(step, Response):
+                await _dispose(response)
         if stream:
-            final.leave_unread()
-        else:
-            await final.read()
-        return final
+            step.leave_unread()
+        elif not step.is_read:
+            await step.read()
+        return step
+
+    async def _prepare_to_go_on(self, step: Pause | Reading) -> None:
+        """What the conversation wants done before it goes on: time to pass, or a file to be read off the loop."""
+        if isinstance(step, Pause):
+            await self._pause(step)
+        elif step.file.due:
+            await READERS.start(step.file.read)
 
     async def _exchange(self, request: PreparedRequest, terms: Terms) -> Response:
         """One request and its answer, decoded."""
@@ -375,7 +405,11 @@ class Session:
             await self._hooks.tell("request", request)
         try:
             require_sendable(request.headers)
-            response = _decoded(await self._transport.exchange(request, terms))
+            if terms.around is None:
+                response = await self._transport.exchange(request, terms)
+            else:
+                response = await terms.around(self._transport.exchange, request, terms)
+            response = _decoded(response)
         except RequestException as error:
             attach(error, request)
             log_failure(request, error)
@@ -402,11 +436,31 @@ class Session:
         await asyncio.sleep(pause.seconds)
 
 
-def _require_settings(max_redirects: Any, limits: Any) -> None:
-    if not isinstance(max_redirects, int) or max_redirects < 0:
+def _next_step(talk: Step, said: Response | RequestException | None) -> Said | Response:
+    """What the conversation wants next, or the final answer.
+
+    Args:
+        talk: the conversation.
+        said: what came of the last request; None where there was none, or something else was done.
+    """
+    try:
+        if said is None:
+            return next(talk)
+        return talk.throw(said) if isinstance(said, RequestException) else talk.send(said)
+    except StopIteration as end:
+        final: Response = end.value
+        return final
+
+
+def _require_settings(max_redirects: Any, limits: Any, resolver: Any, transport: Any) -> None:
+    if not isinstance(max_redirects, int) or isinstance(max_redirects, bool) or max_redirects < 0:
         raise ValueError(f"max_redirects={max_redirects!r} is not a number of redirects, 0 or more")
     if limits is not None and not isinstance(limits, Limits):
         raise TypeError(f"limits= is an aioreq.Limits, not {type(limits).__name__}")
+    if resolver is not None and not callable(resolver):
+        raise TypeError(f"resolver= is a function of a host and a port, not {type(resolver).__name__}")
+    if transport is not None and not callable(getattr(transport, "exchange", None)):
+        raise TypeError(f"transport= is a MockTransport, an ASGITransport or alike, not {type(transport).__name__}")
 
 
 _CALL_OPTIONS = {"timeout", "allow_redirects", "progress", "expect_continue", "retry", "stream"}
@@ -450,10 +504,10 @@ def _decoding(stream: AnswerStream, coding: str) -> AnswerStream:
     return stream if steps is None else DecodedStream(stream, steps)
 
 
-def _say_what_led_to(error: RequestException, response: Response) -> None:
-    attach(error, response.request)
-    if error.response is None:
-        error.response = response
+def _say_what_led_to(error: BaseException, response: Response) -> None:
+    if isinstance(error, RequestException):
+        attach(error, response.request)
+        error.response = error.response or response
 
 
 async def _dispose(response: Response) -> None:

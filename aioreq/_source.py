@@ -19,7 +19,19 @@ from collections.abc import AsyncIterable, Callable, Iterable
 from pathlib import PurePath
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from ._body import AsyncReader, Bytes, FileRegion, Iteration, Position, Segment, SyncReader, SyncStream, Turns
+from ._body import (
+    AsyncReader,
+    Bytes,
+    FileRegion,
+    Iteration,
+    Position,
+    Segment,
+    SyncReader,
+    SyncStream,
+    Turns,
+    reading,
+    utf8,
+)
 from ._files import FileSource
 from .exceptions import InvalidBody
 
@@ -69,7 +81,7 @@ def encode_value(value: Any) -> bytes:
         return value
     if isinstance(value, (bytearray, memoryview)):
         return bytes(value)
-    return str(value).encode("utf-8")
+    return utf8(str(value))
 
 
 def is_path(value: Any) -> bool:
@@ -99,6 +111,14 @@ def base_name(name: str) -> str | None:
     return os.path.basename(name) or None  # noqa: PTH119 - any str, not only what makes a Path
 
 
+def is_measured_by_seeking(value: Any) -> bool:
+    """Whether :func:`describe` seeks to its end for its size. That may take long: a GzipFile unpacks all of itself."""
+    if not is_file(value) or not hasattr(value, "seek") or isinstance(value, SegmentSource):
+        return False
+    in_memory = type(value) in (io.BytesIO, io.StringIO)
+    return not in_memory and _file_on_disk(value) is None and not inspect.iscoroutinefunction(value.read)
+
+
 def _refuse_unawaited(value: Any) -> None:
     if inspect.iscoroutine(value):
         value.close()  # it is told of here; a "never awaited" warning beside that would only confuse
@@ -113,7 +133,7 @@ def _describe_file(file: Any, length: int | None, *, chunked: bool) -> Segment:
     if type(file) is io.BytesIO:
         return Bytes(file.getvalue())
     if type(file) is io.StringIO:
-        return Bytes(file.getvalue().encode("utf-8"))
+        return Bytes(utf8(file.getvalue()))
     raw = _file_on_disk(file)
     # A pipe or a device has no size: it is read as it comes, where the caller knows how much that is.
     if raw is not None and (_is_regular(raw) or (length is None and not chunked)):
@@ -197,10 +217,11 @@ def _has_position(file: Any) -> bool:
 
 def _length_by_seeking(file: Any) -> int:
     """Poster's way: seek to the end, ask where that is, and put the position back."""
-    position = file.tell()
-    file.seek(0, os.SEEK_END)
-    length = file.tell()
-    file.seek(position)
+    with reading(file):
+        position = file.tell()
+        file.seek(0, os.SEEK_END)
+        length = file.tell()
+        file.seek(position)
     return int(length)
 
 

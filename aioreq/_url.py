@@ -21,6 +21,8 @@ _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 # A name's labels have 1 to 63 characters each (RFC 1035, section 2.3.4); a dot may end it.
 _HOST = re.compile(r"[a-zA-Z0-9_-]{1,63}(\.[a-zA-Z0-9_-]{1,63})*\.?|[0-9a-fA-F.]*:[0-9a-fA-F:.]+(%[A-Za-z0-9._-]+)?")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
+# Between the first colon of an authority, also of one without a scheme, and its last @.
+_PASSWORD = re.compile(r"((?:^|//)[^/?#:]*):[^/?#]*@")
 _LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 Origin = tuple[str, str, int]
@@ -94,22 +96,23 @@ def parse_url(text: str) -> Target:
     if not text:
         raise URLRequired("a request needs a URL")
     if _CONTROL.search(text):
-        raise InvalidURL(f"the URL {text!r} holds control characters; quote them")
+        raise InvalidURL(f"the URL {_shown(text)} holds control characters; quote them")
     if _SURROGATE.search(text):
-        raise InvalidURL(f"the URL {text!r} holds a lone surrogate, which has no form in UTF-8")
+        raise InvalidURL(f"the URL {_shown(text)} holds a lone surrogate, which has no form in UTF-8")
     _check_scheme(text)
     try:
         parts = urlsplit(text)
         url = URL(text)
         host, port = url.raw_host, url.port
     except (ValueError, TypeError) as error:
-        raise InvalidURL(f"{text!r} is not a valid URL: {error}") from error
+        why = "" if _PASSWORD.search(text) else f": {error}"  # which may quote the authority
+        raise InvalidURL(f"{_shown(text)} is not a valid URL{why}") from None
     if not host:
-        raise InvalidURL(f"the URL {text!r} has no host")
+        raise InvalidURL(f"the URL {_shown(text)} has no host")
     if not _HOST.fullmatch(host) or (":" not in host and "[" in parts.netloc.rpartition("@")[2]):
-        raise InvalidURL(f"the URL {text!r} has a host that no host can be called")
+        raise InvalidURL(f"the URL {_shown(text)} has a host that no host can be called")
     if not port:
-        raise InvalidURL(f"the URL {text!r} has a port outside of 1 to 65535")
+        raise InvalidURL(f"the URL {_shown(text)} has a port outside of 1 to 65535")
     scheme = parts.scheme
     # A zone names an interface of this machine: the URL has it as %25, the system as %, the server never hears of it
     # (RFC 6874, sections 2 and 4).
@@ -134,14 +137,19 @@ def _authority(scheme: str, host: str, port: int) -> str:
     return bracketed if port == _DEFAULT_PORTS[scheme] else f"{bracketed}:{port}"
 
 
+def _shown(text: str) -> str:
+    """The URL for a message, which may end up in a log: without its password."""
+    return repr(_PASSWORD.sub(r"\1:[secret]@", text))
+
+
 def _check_scheme(text: str) -> None:
     scheme, mark, _ = text.partition("://")
     if text.startswith("/") and not text.startswith("//"):
-        raise InvalidURL(f"the URL {text!r} has no host: give it whole, or make a Session with base_url=")
+        raise InvalidURL(f"the URL {_shown(text)} has no host: give it whole, or make a Session with base_url=")
     if not mark or not _SCHEME.fullmatch(scheme):
-        raise InvalidURL(f"the URL {text!r} has no scheme; did you mean 'http://{text.lstrip('/')}'?")
+        raise InvalidURL(f"the URL {_shown(text)} has no scheme; did you mean {_shown('http://' + text.lstrip('/'))}?")
     if scheme.lower() not in _DEFAULT_PORTS:
-        raise InvalidURL(f"the URL {text!r} has the scheme {scheme!r}; only http and https can be requested")
+        raise InvalidURL(f"the URL {_shown(text)} has the scheme {scheme!r}; only http and https can be requested")
 
 
 def _quote(part: str) -> str:

@@ -2,7 +2,8 @@
 
     python benchmarks/bulk_memory.py [--files 100000] [--size 1024] [--journal]
 
-The files go to the bin (examples/postbin.py) in a process of its own. While they go, memory is noted at every tenth.
+The files go to the bin (examples/postbin.py) in a process of its own. While they go, memory is noted at every tenth: at
+its peak it is less than 80 MiB above the start, and behind the first tenth it grows by less than 4 MiB.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ async def measure(base: str, folder: Path, options: argparse.Namespace) -> None:
     journal = folder.parent / "job.db" if options.journal else None
     start, begun = memory("VmRSS"), time.perf_counter()
     number = failed = out_of_order = 0
+    noted: list[float] = []
     async for result in bulk_upload(url, walk(folder), journal=journal, concurrency=CONCURRENCY):
         number += 1
         if not result.ok or result.response is None:
@@ -64,7 +66,8 @@ async def measure(base: str, folder: Path, options: argparse.Namespace) -> None:
         # The bin counts arrivals; results may change places only with those that were on the way beside them.
         out_of_order = max(out_of_order, abs(result.response.json()["number"] - number))
         if number % (options.files // 10) == 0:
-            print(f"{number:>9,} files: +{memory('VmRSS') - start:.1f} MiB", flush=True)
+            noted.append(memory("VmRSS") - start)
+            print(f"{number:>9,} files: +{noted[-1]:.1f} MiB", flush=True)
     seconds = time.perf_counter() - begun
     async with aioreq.Session(trust_env=False) as session:
         totals = (await session.get(f"{url}/totals")).json()
@@ -75,6 +78,7 @@ async def measure(base: str, folder: Path, options: argparse.Namespace) -> None:
     assert failed == 0
     assert out_of_order <= 2 * CONCURRENCY
     assert memory("VmHWM") - start < 80
+    assert noted[-1] - noted[0] < 4
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ from fault_table import table
 from fault_table.cases import CASES
 from fault_table.environments import LIBRARIES, ROOT, Library
 from fault_table.play import Case, Evidence, Verdict
+from marked_pages import put_between_markers
 
 _PAGE = ROOT / "docs" / "faults.md"
 _README = ROOT / "README.md"
@@ -90,7 +91,7 @@ def _write(rows: Sequence[table.Row], versions: dict[str, str]) -> None:
         "day": dt.datetime.now(tz=dt.UTC).date(),
     }
     _PAGE.write_text(_PAGE_TEXT.format(**facts), encoding="utf-8")
-    if not table.put_between_markers(_README, _README_TEXT.format(**facts)):
+    if not put_between_markers(_README, "faults", _README_TEXT.format(**facts)):
         _note("README.md has no place marked for the table")
 
 

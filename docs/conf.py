@@ -51,9 +51,13 @@ nitpick_ignore_regex = [
 
 def _public_name(_app: Any, env: Any, node: Any, contnode: Any) -> Any:
     """Lead from the private module a class is written in to its public name."""
-    name = node.get("reftarget", "").rpartition(".")[2]
+    place, _, name = node.get("reftarget", "").rpartition(".")
     domain = env.get_domain("py")
-    for module in ("aioreq", "aioreq.testing", "aioreq.exceptions"):
+    # aioreq.Upload is what has left; in aioreq.bulk an Upload is an item.
+    here = place or node.get("py:module") or ""
+    first = ("aioreq.bulk",) if here.startswith("aioreq.bulk") else ()
+    rest = ("aioreq", "aioreq.bulk", "aioreq.testing", "aioreq.exceptions")
+    for module in (*first, *rest):
         public = f"{module}.{name}"
         if public in domain.objects and public != node["reftarget"]:
             return domain.resolve_xref(

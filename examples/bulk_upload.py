@@ -7,46 +7,41 @@ import argparse
 import asyncio
 import hashlib
 import sys
-import time
-from urllib.parse import quote
 
 from demo_parts import Display, embedded_bin, ends_on_ctrl_c, files_to_send
 
 import aioreq
-
-CONCURRENCY = 32
-
-
-async def upload(session, url, path, put):
-    """Send one file; return what the server says is the SHA-256 of what it got."""
-    if put:
-        address = f"{url.rstrip('/')}/{quote(path.as_posix().lstrip('/'))}"
-        (await session.put(address, data=path)).raise_for_status()
-        return hashlib.sha256((await session.get(address)).content).hexdigest()
-    response = (await session.post(url, files={"file": path})).raise_for_status()
-    return response.json()["parts"][0]["sha256"]
+from aioreq.bulk import Digest, Upload
 
 
-async def worker(session, url, put, paths, display):
-    for path in paths:  # all workers take from the same iterator
-        try:
-            seen = await upload(session, url, path, put)
-            expected = await asyncio.to_thread(lambda path=path: hashlib.sha256(path.read_bytes()).hexdigest())
-            problem = None if seen == expected else f"arrived as {seen}, is {expected}"
-        except aioreq.RequestException as error:
-            problem = str(error)
-        display.finished(path, problem)
+def seen_by_the_bin(response):
+    return response.json()["parts"][-1]["sha256"]  # the file is the form's last part
+
+
+async def problem_of(result, session, put):
+    """What went wrong with an upload, or None. A WebDAV server does not tell what it got: it is read back."""
+    if result.ok and put:
+        seen = hashlib.sha256((await session.get(result.url)).content).hexdigest()
+        return None if seen == result.digest else f"arrived as {seen}, is {result.digest}"
+    return result.problem
 
 
 async def main(url, files, put):
-    started = time.perf_counter()
     async with aioreq.Session() as session:
-        if not put:
-            url = (await session.post(url)).url  # a bin of our own
-        with Display(files) as display:
-            todo = iter(files)
-            await asyncio.gather(*(worker(session, url, put, todo, display) for _ in range(CONCURRENCY)))
-    return display.summary(time.perf_counter() - started)
+        if put:
+            url, method, digest = url.rstrip("/") + "/", "PUT", "sha256"
+        else:
+            url, method, digest = (await session.post(url)).url, "POST", Digest("sha256", verify=seen_by_the_bin)
+        items = (Upload(path, name=path.as_posix()) for path in files)
+        with Display() as display:
+            run = aioreq.bulk_upload(
+                url, items, method=method, digest=digest, concurrency=32, session=session, progress=display.show
+            )
+            run.expect(len(files), sum(path.stat().st_size for path in files))
+            async with run:
+                async for result in run:
+                    display.finished(result.item.path, await problem_of(result, session, put))
+        return display.summary(run.progress)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from aioreq.bulk import BulkProgress
 
 # Names that need UTF-8 or escapes; Python's own files have none.
 UNUSUAL_NAMES = ("grüße.txt", "文件.py", "файл.bin", "emoji 🎉.txt", 'quo"te.txt', "percent%22.txt", "back\\slash.txt")
@@ -81,17 +83,15 @@ def _unusual_files(folder: Path) -> list[Path]:
 class Display:
     """A progress bar where there is a terminal, a line for each tenth where there is none; and the sum at the end."""
 
-    def __init__(self, files: list[Path]) -> None:
-        self._sizes = {file: file.stat().st_size for file in files}
-        self._total = sum(self._sizes.values())
-        self._done = self._bytes = self._tenths = 0
-        self.failures: list[str] = []
+    def __init__(self) -> None:
+        self._tenths = self._verified = 0
+        self._failures: list[str] = []
         self._console = Console()
         columns: tuple[Any, ...] = (
             TextColumn("{task.fields[files]}"),
             BarColumn(None),
             DownloadColumn(),
-            TransferSpeedColumn(),
+            TextColumn("{task.fields[speed]}"),
             TimeRemainingColumn(),
         )
         self._bar = Progress(*columns, console=self._console) if self._console.is_terminal else None
@@ -99,33 +99,38 @@ class Display:
     def __enter__(self) -> Display:
         if self._bar is not None:
             self._bar.start()
-            self._task = self._bar.add_task("", total=self._total, files="")
+            self._task = self._bar.add_task("", total=None, files="", speed="")
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
 
-    def finished(self, path: Path, problem: str | None) -> None:
-        """One file is through; ``problem`` says what went wrong, or None."""
-        self._done += 1
-        self._bytes += self._sizes[path]
-        if problem is not None:
-            self.failures.append(f"{path}: {problem}")
-        counted = f"{self._done:,} of {len(self._sizes):,} files"
+    def show(self, progress: BulkProgress) -> None:
+        """So far it has come."""
+        files, speed = f"{progress.finished:,} of {progress.total:,} files", f"{progress.speed / 1e6:,.1f} MB/s"
         if self._bar is not None:
-            self._bar.update(self._task, completed=self._bytes, files=counted)
-        elif self._done * 10 // len(self._sizes) > self._tenths:
-            self._tenths = self._done * 10 // len(self._sizes)
-            print(f"{counted}, {self._bytes / 1e6:,.1f} of {self._total / 1e6:,.1f} MB", flush=True)
+            done, total = progress.bytes_done, progress.total_bytes
+            self._bar.update(self._task, total=total, completed=done, files=files, speed=speed)
+        elif progress.finished * 10 // (progress.total or 1) > self._tenths:
+            self._tenths = progress.finished * 10 // (progress.total or 1)
+            print(f"{files}, {progress.bytes_done / 1e6:,.1f} MB, {speed}", flush=True)
 
-    def summary(self, seconds: float) -> int:
+    def finished(self, path: str, problem: str | None) -> None:
+        """One file is through; ``problem`` says what went wrong, or None."""
+        if problem is None:
+            self._verified += 1
+        else:
+            self._failures.append(f"{path}: {problem}")
+
+    def summary(self, progress: BulkProgress) -> int:
         """Print the sum; the exit status: 0 only if every file arrived as it is."""
-        for failure in self.failures:
+        for failure in self._failures:
             print("FAILED", failure)
-        verified = self._done - len(self.failures)
+        megabytes, seconds = progress.bytes_done / 1e6, progress.elapsed
         print(
-            f"{verified:,} of {len(self._sizes):,} files verified by SHA-256, {self._bytes / 1e6:,.1f} MB "
-            f"in {seconds:.1f} s ({self._bytes / 1e6 / seconds:,.1f} MB/s), {len(self.failures)} failures"
+            f"{self._verified:,} of {progress.finished:,} files verified by SHA-256, {megabytes:,.1f} MB "
+            f"in {seconds:.1f} s ({megabytes / seconds:,.1f} MB/s), "
+            f"{progress.retries:,} retries, {len(self._failures):,} failures"
         )
-        return 0 if verified == len(self._sizes) else 1
+        return 1 if self._failures or not self._verified else 0

@@ -7,7 +7,7 @@ from typing import Any
 from aioreq._headers import Headers
 from aioreq._message import PreparedRequest, Request, Response
 from aioreq._progress import Upload
-from aioreq._rules.conversation import Pause, Rules, conversation
+from aioreq._rules.conversation import Pause, Reading, Rules, Said, Step, conversation
 from aioreq._rules.prepare import Defaults, prepare
 from aioreq.exceptions import RequestException
 
@@ -72,21 +72,36 @@ class Talk:
         step = next(steps)
         left = iter(script)
         for said in left:
-            while isinstance(step, Pause):
-                self.pauses.append(step.seconds)
-                step = next(steps)
-            self.sent.append(step)
             try:
+                step = self._ready(steps, step)
+                self.sent.append(step)
                 if isinstance(said, RequestException):
                     step = steps.throw(said)
                     continue
                 status, headers = said if isinstance(said, tuple) else (said, ())
                 step = steps.send(answer(step, status, headers))
+                while isinstance(step, Reading):
+                    step = self._read(steps, step)
             except StopIteration as end:
                 self.final = end.value
                 assert list(left) == [], "the conversation ended before the script"
                 return
         raise AssertionError(f"the script is over, and {step!r} is still to be answered")
+
+    def _ready(self, steps: Step, step: Said) -> PreparedRequest:
+        """Let time pass and have files read until a request is to be sent."""
+        while not isinstance(step, PreparedRequest):
+            if isinstance(step, Pause):
+                self.pauses.append(step.seconds)
+                step = next(steps)
+            else:
+                step = self._read(steps, step)
+        return step
+
+    def _read(self, steps: Step, reading: Reading) -> Said:
+        if reading.file.due:
+            reading.file.read()
+        return next(steps)
 
     @property
     def last(self) -> PreparedRequest:

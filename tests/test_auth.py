@@ -1,5 +1,6 @@
 """Credentials: each scheme as an exchange of letters, and which request gets which."""
 
+import hashlib
 import itertools
 from base64 import b64decode
 from collections.abc import Callable, Iterator
@@ -159,6 +160,16 @@ class TestDigestAnswers:
         assert "cnonce" not in header
         assert "qop" not in header
 
+    def test_protection_of_the_body(self):
+        """Where only auth-int is offered, the body's digest goes into the proof (RFC 7616, section 3.4.3)."""
+        challenge = {"realm": "r", "nonce": "n", "qop": "auth-int", "algorithm": "SHA-512"}
+        header = digest_answer(challenge, "u", "p", "PUT", "/", 1, "c", prepared("PUT", data=b"body").body)
+        secret, body = (hashlib.sha512(text).hexdigest() for text in (b"u:r:p", b"body"))
+        action = hashlib.sha512(f"PUT:/:{body}".encode()).hexdigest()
+        proof = hashlib.sha512(f"{secret}:n:00000001:c:auth-int:{action}".encode()).hexdigest()
+        assert f'response="{proof}"' in header
+        assert "qop=auth-int" in header
+
     def test_session_variants(self):
         """With -sess the secret is bound to both nonces, and so differs from one without."""
         plain, session = (
@@ -235,12 +246,19 @@ class TestDigestChallenges:
             'Basic realm="x"',
             'Digest realm="x"',
             'Digest realm="x", nonce="n", algorithm=SHA-3',
-            'Digest realm="x", nonce="n", qop="auth-int"',
+            'Digest realm="x", nonce="n", qop="auth-conf"',
         ],
     )
     def test_what_cannot_be_answered(self, header: str):
-        """Without nonce, with an unknown algorithm, or where only auth-int is offered, there is no answer."""
+        """Without nonce, with an unknown algorithm or kind of protection, there is no answer."""
         assert self.challenge(header) is None
+
+    def test_what_cannot_be_proved(self):
+        """Where only auth-int is offered there is no answer for a body that would have to be read first."""
+        challenge = [("WWW-Authenticate", 'Digest realm="x", nonce="n", qop="auth-int"')]
+        request = prepared("PUT", HOME, data=iter([b"data"]), headers={"Content-Length": "4"})
+        assert digest_challenge(answer(request, 401, challenge)) is None
+        assert digest_challenge(answer(prepared("PUT", HOME, data=b"data"), 401, challenge)) is not None
 
     def test_no_challenge(self):
         """An answer without the header has none."""
@@ -295,6 +313,16 @@ class TestDigestExchanges:
         """The URI is what stands on the request line."""
         talk = Talk.of(prepared("GET", HOME + "?a=b c"), [challenged(), 200], Rules(auth=DigestAuth("u", "p")))
         assert 'uri="/dir/index.html?a=b%20c"' in talk.last.headers["Authorization"]
+
+    async def test_a_kept_nonce_that_does_not_fit(self):
+        """A body that can't be proved goes out without credentials; the 401 is the answer."""
+        only_int = {"WWW-Authenticate": 'Digest realm="r", nonce="n", qop="auth-int"'}
+        auth = DigestAuth("user", "password")
+        talk = Talk.of(prepared("PUT", HOME, data=b"data"), [(401, only_int), 200], Rules(auth=auth))
+        assert "qop=auth-int" in talk.last.headers["Authorization"]
+        streamed = prepared("PUT", HOME, data=iter([b"data"]), headers={"Content-Length": "4"})
+        talk = Talk.of(streamed, [(401, only_int)], Rules(auth=auth))
+        assert "Authorization" not in talk.last.headers
 
     def test_the_body_goes_out_again(self):
         """The same body goes with the proof."""

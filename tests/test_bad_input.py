@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from yarl import URL
 
 import aioreq
 from aioreq import (
@@ -605,11 +606,36 @@ class TestSettings:
         with pytest.raises(TypeError, match="retry is a Retry"):
             Session(retry=value)
 
-    @pytest.mark.parametrize("options", [{"attempts": 0}, {"attempts": -1}, {"backoff": -1}, {"max_delay": -0.1}])
-    def test_retry_numbers(self, options: Any):
-        """A Retry without an attempt, or with a negative delay, is a ValueError."""
-        with pytest.raises(ValueError, match="attempts is 1 or more, backoff and max_delay are seconds, 0 or more"):
-            Retry(**options)
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            *[("attempts", value) for value in (0, -1, "5", 1.5, True, None, [5], float("nan"))],
+            *[(name, value) for name in ("backoff", "max_delay") for value in (-0.1, "1", True, None, float("nan"))],
+        ],
+    )
+    def test_retry_numbers(self, name: str, value: Any):
+        """A Retry without an attempt, with a negative delay, or with what is no number, is a ValueError."""
+        with pytest.raises(ValueError, match="attempts is 1 or more, backoff and max_delay are seconds") as caught:
+            Retry(**{name: value})
+        assert f"Retry({name}={value!r})" in str(caught.value)
+
+    @pytest.mark.parametrize("value", [503, "503", None, ["503"], iter([503])])
+    def test_retry_statuses(self, value: Any):
+        """statuses= that is no collection of numbers is a ValueError that shows one."""
+        with pytest.raises(ValueError, match=r"Retry\(statuses=.*: a collection of numbers, such as \{502, 503\}"):
+            Retry(statuses=value)
+
+    @pytest.mark.parametrize("value", [5, "POST", None, [5], [b"GET"]])
+    def test_retry_methods(self, value: Any):
+        """methods= that is no collection of names is a ValueError that shows one."""
+        with pytest.raises(ValueError, match=r"Retry\(methods=.*: a collection of names, such as \{'GET', 'POST'\}"):
+            Retry(methods=value)
+
+    def test_retry_methods_that_are_none(self):
+        """A name that no method can have is InvalidMethod; the case of one makes no difference."""
+        with pytest.raises(aioreq.InvalidMethod, match="'G T' can't be a method"):
+            Retry(methods=["G T"])
+        assert Retry(methods=["post"]) == Retry(methods={"POST"})
 
     @pytest.mark.parametrize("name", ["max_connections", "max_per_host", "max_idle", "idle_expiry"])
     @pytest.mark.parametrize("value", ["5", -1, True, float("nan"), [1]])
@@ -630,7 +656,7 @@ class TestSettings:
         with pytest.raises(TypeError, match=r"limits= is an aioreq\.Limits, not int"):
             Session(limits=5)  # type: ignore[arg-type]
 
-    @pytest.mark.parametrize("value", ["3", -1, None])
+    @pytest.mark.parametrize("value", ["3", -1, None, True, 1.5])
     def test_max_redirects(self, value: Any):
         """max_redirects= that is no number is a ValueError."""
         with pytest.raises(ValueError, match="is not a number of redirects"):
@@ -649,10 +675,79 @@ class TestSettings:
         with pytest.raises(FileMissing, match=r"can't read '.*missing\.pem'"):
             Session(cert=tmp_path / "missing.pem")
 
-    def test_unix_socket(self):
-        """unix_socket= that is no path is a TypeError."""
-        with pytest.raises(TypeError, match=r"not int"):
-            Session(unix_socket=7)  # type: ignore[arg-type]
+    @pytest.mark.parametrize(
+        ("name", "value", "message"),
+        [
+            ("unix_socket", 7, "unix_socket= is the path of a Unix socket, not int"),
+            ("resolver", "127.0.0.1", "resolver= is a function of a host and a port, not str"),
+            ("resolver", ["127.0.0.1"], "resolver= is a function of a host and a port, not list"),
+            ("transport", 7, "transport= is a MockTransport, an ASGITransport or alike, not int"),
+            ("event_hooks", [print], "event_hooks= is a mapping of events to functions, not list"),
+            ("event_hooks", print, "event_hooks= is a mapping of events to functions, not builtin"),
+            ("event_hooks", {"request": 7}, "a hook for 'request' is not a function"),
+            ("proxy", 7, "proxy= is one URL as text"),
+            ("proxy", {"http": "http://proxy"}, "proxy= is one URL as text"),
+            ("auth", ["user", "password"], "auth is .user, password., an auth object or a function, not list"),
+        ],
+    )
+    def test_kinds(self, name: str, value: Any, message: str):
+        """An argument of the wrong kind is a TypeError that says what it should be."""
+        with pytest.raises(TypeError, match=message):
+            Session(**{name: value})
+
+    @pytest.mark.parametrize("value", [5, 1.5, True, b"x", "", "example.org", "/api", "ftp://h/", [], {}, object()])
+    def test_base_url(self, value: Any):
+        """base_url= that is no whole URL is InvalidURL that shows one."""
+        with pytest.raises(InvalidURL, match="base_url= is a whole URL, such as 'https://example.org/api': "):
+            Session(base_url=value)
+
+    async def test_base_url_of_another_kind(self):
+        """base_url= may be bytes, or an object that is written as a URL, as the URL of a call may."""
+        with FaultServer() as server:
+            for base in (server.url.encode(), URL(server.url)):
+                async with Session(base_url=base) as session:  # type: ignore[arg-type]
+                    assert (await session.get("path")).url == f"{server.url}/path"
+
+    @pytest.mark.parametrize("value", [5, True, [1], ["a"], object(), b"\xff"])
+    def test_params(self, value: Any):
+        """params= of a session that are no query are InvalidURL when it is made."""
+        with pytest.raises(InvalidURL, match="params= can't be made into a query .*: pass a mapping, pairs or text"):
+            Session(params=value)
+
+    @pytest.mark.parametrize(
+        ("make", "message"),
+        [
+            (lambda: BearerAuth(5), "a bearer token is text, not int"),  # type: ignore[arg-type]
+            (lambda: BearerAuth(None), "a bearer token is text, not NoneType"),  # type: ignore[arg-type]
+            (lambda: BasicAuth("user", None), "a password is text, not NoneType"),  # type: ignore[arg-type]
+            (lambda: DigestAuth(b"user", "x"), "a user name is text, not bytes"),  # type: ignore[arg-type]
+            (lambda: aioreq.add_autoauth(5, ("a", "b")), "the URL that auth is registered for is text, not int"),  # type: ignore[arg-type]
+        ],
+    )
+    def test_credentials(self, make: Callable[[], Any], message: str):
+        """Credentials that are no text are a TypeError."""
+        with pytest.raises(TypeError, match=message):
+            make()
+
+    @pytest.mark.parametrize("kind", [BasicAuth, DigestAuth])
+    def test_credentials_without_a_form(self, kind: Any):
+        """A lone surrogate has no form in UTF-8: InvalidHeader when the object is made."""
+        with pytest.raises(InvalidHeader, match="the user name holds a lone surrogate"):
+            kind("\ud800", "password")
+        with pytest.raises(InvalidHeader, match="the password holds a lone surrogate"):
+            kind("user", "\udfff")
+
+    @pytest.mark.parametrize("value", [5, ["a"], [1], object(), "ab"])
+    def test_headers_of_a_part(self, value: Any):
+        """The headers of a form's part are a mapping."""
+        with pytest.raises(InvalidBody, match="the headers of the field 'file' are a mapping, not "):
+            MultipartParam("file", b"x", headers=value)
+
+    @pytest.mark.parametrize("name", ["", "a b", "a:", "\xe4"])
+    def test_names_of_a_parts_headers(self, name: str):
+        """Their names are tokens."""
+        with pytest.raises(InvalidBody, match="can't be the name of a header of the field 'file': it is no token"):
+            MultipartParam("file", b"x", headers={name: "value"})
 
     @pytest.mark.parametrize("value", [7, (), ("one",), ("one", "two", "three", "four")])
     def test_cert(self, value: Any):

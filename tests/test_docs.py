@@ -33,8 +33,10 @@ import pytest
 from postbin import running_bin
 
 import aioreq
+import aioreq.bulk
 import aioreq.exceptions
 import aioreq.multipart
+import aioreq.opentelemetry
 import aioreq.testing
 
 ROOT = Path(__file__).parents[1]
@@ -239,7 +241,9 @@ def documented() -> set[int]:
 
 
 @pytest.mark.parametrize(
-    "module", [aioreq, aioreq.exceptions, aioreq.multipart, aioreq.testing], ids=lambda module: module.__name__
+    "module",
+    [aioreq, aioreq.bulk, aioreq.exceptions, aioreq.multipart, aioreq.opentelemetry, aioreq.testing],
+    ids=lambda module: module.__name__,
 )
 def test_the_reference_has_every_public_name(module: Any) -> None:
     """What a module exports is in the reference."""

@@ -108,3 +108,18 @@ async def test_no_secret_is_logged_or_shown(fault_server: Starter, caplog: pytes
         shown += [repr(aioreq.BearerAuth("s3cret"))]
     assert "GET" in caplog.text
     assert "s3cret" not in caplog.text + "".join(shown)
+
+
+async def test_a_request_that_goes_out_again_is_told(fault_server: Starter) -> None:
+    """The resend hook sees how a connection turned out to be dead, before the request has another."""
+    server = fault_server(faults.in_turn(faults.ok(), faults.reset_at_once(), faults.ok()))
+    seen: list[Any] = []
+    hooks = {"connection": lambda event: seen.append(event.reused), "resend": seen.append}
+    async with aioreq.Session(event_hooks=hooks) as session:
+        await session.get(server.url)
+        response = await session.get(server.url)
+    first, used, resend, again = seen
+    assert (first, used, again) == (False, True, False)
+    assert isinstance(resend, aioreq.ResendEvent)
+    assert resend.request is response.request
+    assert isinstance(resend.error, aioreq.ServerDisconnected)

@@ -10,6 +10,9 @@ import pytest
 
 import aioreq
 from aioreq import exceptions
+from aioreq._net.stream import BrokenOff
+from aioreq.bulk._digest import DigestMismatch
+from aioreq.bulk._journal import JournalMismatch
 from aioreq.exceptions import (
     FileChanged,
     FileForbidden,
@@ -20,6 +23,8 @@ from aioreq.exceptions import (
     ProxyError,
     RequestException,
 )
+from aioreq.testing import FaultServer, faults
+from tests.talks import answer, prepared
 
 ERRORS = [getattr(exceptions, name) for name in exceptions.__all__]
 
@@ -159,3 +164,38 @@ class TestWhatTheyCarry:
         missing = FileUnreadable.from_oserror(FileNotFoundError(2, "No such file"), "/x")
         copy = pickle.loads(pickle.dumps(missing))
         assert (type(copy), copy.errno, copy.filename, str(copy)) == (FileMissing, 2, "/x", str(missing))
+
+    @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+    @pytest.mark.parametrize("error", [*ERRORS, DigestMismatch, JournalMismatch, BrokenOff])
+    def test_they_can_be_pickled_with_a_request(self, error: type[RequestException], protocol: int):
+        """So may the request and the response, whatever the body: what can't go along is left behind."""
+        request = prepared("PUT", data=iter([b"body"]), headers={"Content-Length": "4"})
+        full = error("what happened")
+        full.request, full.response, full.sent = request, answer(request, 413, [("A", "b")], b"too large"), 3
+        full.extra = "set by somebody"  # type: ignore[attr-defined]
+        full.add_note("a note")
+        copy = pickle.loads(pickle.dumps(full, protocol))
+        assert (type(copy), str(copy), copy.sent) == (error, str(full), 3)
+        assert (copy.extra, copy.__notes__) == ("set by somebody", ["a note"])
+        assert (copy.request.method, copy.request.url, copy.request.body) == ("PUT", "http://example.org/", None)
+        assert copy.request.headers == request.headers
+        assert (copy.response.status_code, copy.response.content) == (413, b"too large")
+        assert copy.response.request is copy.request
+        assert {name for name in vars(full) if name not in vars(copy)} == set()
+
+    async def test_as_they_are_raised(self):
+        """An error of a real upload goes to another process with all it knows; so do those of a refused answer."""
+        with FaultServer(faults.early_answer(413, then="close")) as server:
+            async with aioreq.Session() as session:
+                response = await session.put(server.url, data=iter([b"x"]), headers={"Content-Length": "1"})
+                with pytest.raises(exceptions.HTTPError) as refused:
+                    response.raise_for_status()
+            refused_copy = pickle.loads(pickle.dumps(refused.value))
+        async with aioreq.Session() as session:
+            with pytest.raises(exceptions.ConnectionError) as gone:
+                await session.put(server.url, data=iter([b"x"]), headers={"Content-Length": "1"})
+        gone_copy = pickle.loads(pickle.dumps(gone.value))
+        assert refused_copy.response.status_code == 413
+        assert refused_copy.response.upload.total == 1
+        assert (type(gone_copy), str(gone_copy)) == (type(gone.value), str(gone.value))
+        assert gone_copy.request.url == f"{server.url}/"

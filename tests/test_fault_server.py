@@ -978,6 +978,20 @@ def test_a_unix_socket_serves_as_well(connect, fault_server, tmp_path):
     assert not path.exists()
 
 
+@pytest.mark.parametrize("segment", [None, 1460])
+def test_a_narrow_link(fault_server, segment):
+    """The client's kernel is told how large a segment may be, as on a real link; on loopback they are large."""
+    server = fault_server(segment=segment)
+    with socket.create_connection(server.address) as client:
+        assert (client.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG) <= 1460) is (segment is not None)
+
+
+def test_segments_are_tcps(tmp_path):
+    """A Unix socket has no segments to be made small."""
+    with pytest.raises(ValueError, match="a Unix socket has no segments"):
+        FaultServer(unix_socket=tmp_path / "socket", segment=1460)
+
+
 def test_an_address_in_use_is_an_error_of_the_caller(fault_server):
     """What keeps the server from listening is raised on entering, and nothing is left behind."""
     server = fault_server()

@@ -1,10 +1,14 @@
 """Answers and requests as values: what they tell, how a body is read, and what can't be asked of them."""
 
 import codecs
+import copy
+import io
 import json
 import pickle
+import time
 from collections.abc import Iterable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +32,7 @@ from aioreq.exceptions import (
     UnrewindableBodyError,
 )
 from aioreq.multipart import multipart_encode
+from aioreq.testing import FaultServer, faults
 from tests.talks import answer, prepared
 
 
@@ -378,11 +383,35 @@ class TestLinks:
             ),
             ("</a>", {"/a": {"url": "/a"}}),
             ("< /a >; REL='x'", {"x": {"url": "/a", "rel": "x"}}),
+            (
+                '</1>; title="a, b; rel=no <x>; c"; rel="one", </2>; rel=two',
+                {
+                    "one": {"url": "/1", "title": "a, b; rel=no <x>; c", "rel": "one"},
+                    "two": {"url": "/2", "rel": "two"},
+                },
+            ),
+            (r'</1>; title="say \"<b>\", \\"; rel=x', {"x": {"url": "/1", "title": 'say "<b>", \\', "rel": "x"}}),
+            ('</1> ; rel = "x" ;\ttitle = y,</2>', {"x": {"url": "/1", "rel": "x", "title": "y"}, "/2": {"url": "/2"}}),
+            ("</1>; rel=first; rel=second; url=/other; flag", {"first": {"url": "/1", "rel": "first"}}),
+            (
+                '</1>; rel="never closed, </2>; rel=x',
+                {"never closed, </2>; rel=x": {"url": "/1", "rel": "never closed, </2>; rel=x"}},
+            ),
+            ('</1>; title="', {"/1": {"url": "/1", "title": ""}}),
+            ("<1 <2>; rel=x, 3>", {"x": {"url": "2", "rel": "x"}}),
         ],
     )
     def test_links(self, header: str, links: dict[str, Any]):
         """The links of the Link header are found by relation, or by URL."""
         assert parse_links(header) == links
+
+    @pytest.mark.parametrize("text", ["<", "</>;", "</>;a", '</>;a="', '</>;a="\\";', "</> ", "</>;a=b;", "</>; a = "])
+    def test_a_long_header(self, text: str):
+        """The time grows with the header's length, and no faster: 128 KiB of anything are read in a moment."""
+        for header in (text * (131_072 // len(text)), text[:3] + text[3:] * (131_072 // len(text))):
+            started = time.process_time()
+            parse_links(header)
+            assert time.process_time() - started < 2
 
     def test_links_of_an_answer(self):
         """Several Link headers are one."""
@@ -495,6 +524,56 @@ def test_an_upload_tells_how_much_has_left():
     assert repr(Upload(None)) == "<Upload [0 of ? bytes]>"
     assert Upload(0).complete
     assert aioreq.Upload is Upload
+
+
+class TestPickling:
+    """Requests and responses go to another process, as far as they are data."""
+
+    def test_a_prepared_request(self):
+        """A request is the same afterwards; its body goes along where it is in memory."""
+        request = prepared("POST", "http://user:secret@example.org/x?y#z", data={"a": "1"})
+        for copied in (pickle.loads(pickle.dumps(request)), copy.copy(request)):
+            assert (copied.method, copied.target, copied.headers) == (request.method, request.target, request.headers)
+            assert copied.body is not None
+            assert copied.body.read_now() == b"a=1"
+        with_file = prepared("POST", files={"f": ("name", io.BytesIO(b"content"))})
+        assert b"content" in pickle.loads(pickle.dumps(with_file)).body.read_now()
+
+    def test_a_body_that_stays_behind(self, tmp_path: Path):
+        """Files and iterators stay behind; a copy within the process has them."""
+        (tmp_path / "file").write_bytes(b"content")
+        for data in (tmp_path / "file", iter([b"content"])):
+            request = prepared("PUT", data=data, headers={"Content-Length": "7"})
+            assert pickle.loads(pickle.dumps(request)).body is None
+            assert copy.copy(request).body is request.body
+
+    async def test_a_response(self):
+        """An answer has all it had: history, cookies, encoding, time, and how much was sent."""
+        routes = {
+            "/": faults.ok(302, headers=(("Location", "/there"),)),
+            "/there": faults.ok(headers=(("Set-Cookie", "a=1"), ("Link", "</x>; rel=next"))),
+        }
+        with FaultServer(routes) as server:
+            async with aioreq.Session() as session:
+                response = await session.put(f"{server.url}/", data=b"body")
+        response.encoding = "latin-1"
+        copied = pickle.loads(pickle.dumps(response))
+        for name in ("status_code", "reason", "headers", "url", "content", "text", "encoding", "elapsed", "links",
+                     "http_version", "trailers", "ok"):  # fmt: skip
+            assert getattr(copied, name) == getattr(response, name)
+        assert dict(copied.cookies) == {"a": "1"}
+        assert [earlier.status_code for earlier in copied.history] == [302]
+        assert (copied.upload.sent, copied.upload.complete) == (4, True)
+        assert copied.request.method == "PUT"
+
+    async def test_a_response_that_is_not_read(self):
+        """What was not read stays behind: the copy says so, and the answer itself can still be read."""
+        with FaultServer() as server:
+            async with aioreq.Session() as session, session.stream("GET", server.url) as response:
+                copied = pickle.loads(pickle.dumps(response))
+                with pytest.raises(StreamConsumedError, match="is not kept"):
+                    copied.content  # noqa: B018
+                assert await response.read()
 
 
 def test_json_errors_can_be_pickled():

@@ -19,6 +19,7 @@ import aiofiles
 import anyio
 import pytest
 
+import aioreq
 from aioreq._body import (
     AsyncReader,
     Body,
@@ -31,7 +32,7 @@ from aioreq._body import (
     _Batches,
     bytes_body,
 )
-from aioreq._source import describe
+from aioreq._source import describe, is_measured_by_seeking
 from aioreq.exceptions import (
     BodyLengthError,
     FileChanged,
@@ -43,6 +44,7 @@ from aioreq.exceptions import (
     UnrewindableBodyError,
 )
 from aioreq.multipart import multipart_encode
+from aioreq.testing import FaultServer
 
 EVERY_BYTE = bytes(range(256))
 KIB = 1024
@@ -271,6 +273,61 @@ async def a_coroutine() -> bytes:
 
 async def a_generator() -> AsyncIterator[bytes]:
     yield b""
+
+
+class NotesSeeks(io.BytesIO):
+    """Remembers the threads in which its end was looked for."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.threads: list[threading.Thread] = []
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if whence == os.SEEK_END:
+            self.threads.append(threading.current_thread())
+        return super().seek(offset, whence)
+
+
+class TestMeasuring:
+    """Where a size is found by seeking, which unpacks all of a packed file."""
+
+    @pytest.mark.parametrize(
+        "given",
+        [
+            lambda file: {"data": file},
+            lambda file: {"files": {"f": file}},
+            lambda file: {"files": {"f": [("a", b"x"), ("b", file, "text/plain")]}},
+            lambda file: {"files": [("f", ("name", file))]},
+        ],
+    )
+    async def test_in_a_thread(self, given: Callable[[Any], dict[str, Any]]):
+        """A session looks for the end in a worker thread, wherever in the request the file stands."""
+        file = NotesSeeks(EVERY_BYTE)
+        with FaultServer() as server:
+            async with aioreq.Session() as session:
+                response = await session.post(server.url, **given(file))
+        assert response.json()["received"] >= len(EVERY_BYTE)
+        assert len(file.threads) == 1
+        assert threading.main_thread() not in file.threads
+
+    async def test_what_is_wrong_there(self):
+        """What goes wrong in the thread is raised as ever."""
+
+        packed = gzip.GzipFile(fileobj=io.BytesIO(gzip.compress(EVERY_BYTE)[:-8] + b"no check"))
+        async with aioreq.Session() as session:
+            with pytest.raises(FileUnreadable, match="can't read 'GzipFile': CRC check failed"):
+                await session.post("http://example.invalid/", data=packed)
+
+    def test_which_ones(self, tmp_path: Path):
+        """Packed files and objects of unknown kinds are; files on disk, in memory, async and one-shot ones are not."""
+        path = tmp_path / "packed.gz"
+        path.write_bytes(gzip.compress(b"x"))
+        with gzip.open(path) as packed, path.open("rb") as plain, tempfile.SpooledTemporaryFile() as spooled:
+            for file in (packed, io.BufferedReader(packed), spooled, Seekable(b"")):
+                assert is_measured_by_seeking(file)
+            for other in (plain, io.BytesIO(), io.StringIO(), path, b"", "", None, iter([b""]), ReadOnly(b""),
+                          AsyncSeekable(b"")):  # fmt: skip
+                assert not is_measured_by_seeking(other)
 
 
 class TestWhatCannotBeSent:

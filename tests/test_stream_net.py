@@ -1,6 +1,7 @@
 """The room with the sockets: moments that must not pass, bytes in both directions, and how a connection ends."""
 
 import asyncio
+import select
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -13,6 +14,7 @@ import aioreq
 from aioreq import Session, Timeout
 from aioreq._net.stream import ChunkReader, Stream, StreamProtocol
 from aioreq._net.watch import Watch
+from aioreq._wire.tls import TLS
 from aioreq.testing import Exchange, FaultServer, faults, script
 from tests.instant_loop import InstantLoop
 from tests.servers.certificates import Certificates
@@ -208,6 +210,27 @@ async def stream(ends: tuple[socket.socket, socket.socket]) -> AsyncIterator[Str
     await stream.aclose()
 
 
+async def _shake_hands(stream: Stream, end: socket.socket, server: TLS, trusting: ssl.SSLContext) -> bytes:
+    """Put TLS on a stream; returns the session tickets, which the server has not sent."""
+    loop = asyncio.get_running_loop()
+    end.setblocking(False)
+    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # each piece arrives as it is sent
+    shaking = asyncio.create_task(stream.start_tls(trusting, "localhost"))
+    while True:
+        _, to_send = server.receive_handshake(await loop.sock_recv(end, 64 * KIB))
+        if server.ready:
+            await shaking
+            return to_send
+        end.sendall(to_send)
+
+
+async def _send_to(stream: Stream, end: socket.socket, data: bytes, *, seen: bool) -> None:
+    """Send, and give the loop time to receive it where it is to be ``seen``."""
+    end.sendall(data)
+    while seen and select.select([stream.fileno()], [], [], 0)[0]:
+        await asyncio.sleep(0)
+
+
 class TestStream:
     """Stream over a real socket, with the server's end in the test's hands."""
 
@@ -242,6 +265,36 @@ class TestStream:
         ends[1].shutdown(socket.SHUT_WR)
         await disturbed.wait()
         stream.watch(None)
+
+    @pytest.mark.parametrize("seen", [True, False])
+    async def test_tickets_are_no_disturbance(self, stream: Stream, ends: Any, certificates: Certificates, seen: bool):
+        """TLS 1.3 session tickets that arrive late leave an idle connection as it was; what follows them does not.
+
+        Whether the loop has ``seen`` them already or they still lie in the kernel makes no difference.
+        """
+        server = TLS(certificates.server_context(), None, server_side=True)
+        disturbances: list[bool] = []
+        tickets = await _shake_hands(stream, ends[1], server, certificates.client_context())
+        assert tickets
+        stream.watch(lambda: disturbances.append(True))
+        await _send_to(stream, ends[1], tickets, seen=seen)
+        assert stream.untouched
+        assert disturbances == []
+        await _send_to(stream, ends[1], server.encrypt(b"stray"), seen=seen)
+        assert not stream.untouched
+        assert bool(disturbances)
+
+    @pytest.mark.parametrize("stray", [b"\x17\x03\x03\x00\x05wrong", b"\x17\x03\x03\x00\x20half", b"\x15"])
+    async def test_a_broken_record_is_a_disturbance(
+        self, stream: Stream, ends: Any, certificates: Certificates, stray: bytes
+    ):
+        """What is no record of this connection, or not a whole one, disturbs an idle connection."""
+        disturbed = asyncio.Event()
+        server = TLS(certificates.server_context(), None, server_side=True)
+        await _shake_hands(stream, ends[1], server, certificates.client_context())
+        stream.watch(disturbed.set)
+        ends[1].sendall(stray)
+        await disturbed.wait()
 
     async def test_drain_waits_for_the_kernel(self, stream: Stream, ends: Any):
         """drain() returns when the kernel has all, and not while the other side reads nothing."""

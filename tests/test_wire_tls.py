@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aioreq._wire.tls import TLS
+from aioreq._wire.tls import TLS, are_whole_records
 from aioreq.exceptions import SSLError
 from tests.servers.certificates import Certificates
 
@@ -141,6 +141,14 @@ class TestRecords:
         assert client.decrypt(records[:-1]) == []
         assert client.decrypt(b"") == []
         assert client.decrypt(records[-1:]) == [b"text"]
+
+    def test_where_records_end(self, connected: tuple[TLS, TLS]):
+        """Whole records are told from those that are cut anywhere, without a key."""
+        _, server = connected
+        first, second = server.encrypt(b"apple"), server.encrypt(b"berries")
+        ends = {0, len(first), len(first + second)}
+        for cut in range(len(first + second) + 1):
+            assert are_whole_records((first + second)[:cut]) is (cut in ends)
 
 
 class TestTheEnd:

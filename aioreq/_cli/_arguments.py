@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Sequence
 
 from .._message import checked_method
@@ -35,7 +36,8 @@ Exit status: 0 all uploaded, 1 some failed, 2 usage, 130 interrupted."""
 def parse(arguments: Sequence[str] | None) -> Options:
     """The options; says so and ends the program with status 2 where they can't be meant."""
     parser = build_parser()
-    options = parser.parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    options = parser.parse_args(words, Options(words=words))
     if options.command == "upload" and not options.paths and not options.manifest:
         parser.error("nothing to upload: name files, folders, or a --manifest")
     if options.command == "upload":
@@ -78,9 +80,7 @@ def _add_upload(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     what.add_argument("-d", "--data", metavar="NAME=VALUE", type=_pair, action="append", help="a field of the form")
     what.add_argument("--digest", choices=("sha256", "md5", "crc32c"), help="compute and send a digest")
     how = command.add_argument_group("how it is sent")
-    how.add_argument(
-        "--concurrency", type=_concurrency, default=16, metavar="N", help='uploads at a time, or "auto" (default: 16)'
-    )
+    how.add_argument("--concurrency", type=_concurrency, metavar="N", help='uploads at a time, or "auto" (default: 16)')
     how.add_argument("--retries", type=_count, default=4, metavar="N", help="times a file is tried again (default: 4)")
     how.add_argument("--rate-limit", type=parse_size, metavar="SIZE", help="bytes per second, such as 500k or 10M")
     how.add_argument("--journal", metavar="FILE", help="remember what is done, and skip it the next time")
@@ -110,6 +110,10 @@ def _add_request(commands: argparse._SubParsersAction[argparse.ArgumentParser], 
             "-d", "--data", metavar="NAME=VALUE", type=_pair, action="append", default=[], help="a field"
         )
         command.add_argument("--body", metavar="TEXT", help="the body itself; @FILE for a file's content, @- for stdin")
+    else:
+        command.add_argument(
+            "-d", "--data", metavar="NAME=VALUE", type=_pair, action="append", default=[], help="a field of the query"
+        )
     if method != "head":
         command.add_argument("-o", "--output", metavar="FILE", help="write the answer's body to a file")
         command.add_argument("-i", "--include", action="store_true", help="print the answer's head too")

@@ -29,13 +29,19 @@ _aioreq() {
 complete -F _aioreq aioreq
 """
 
+# zsh understands bash's script when it is asked to, and has its own completion at work.
+_ZSH = """\
+(( $+functions[compdef] )) || { autoload -U compinit && compinit }
+autoload -U +X bashcompinit && bashcompinit
+"""
+
 
 def completion(shell: str) -> str:
     """The script for a shell: bash, zsh or fish."""
     if shell == "fish":
         return "\n".join(_fish())
     if shell == "zsh":
-        return "autoload -U +X bashcompinit && bashcompinit\n" + _bash()
+        return _ZSH + _bash()
     return _bash()
 
 

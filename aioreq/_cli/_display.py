@@ -46,7 +46,8 @@ class Lines(Display):
         step = finished // _LINE_EVERY if total is None else finished * 10 // max(total, 1)
         if step > self._step and finished != total:
             self._step = step
-            self.say(f"{counted(progress)}, {size_text(progress.bytes_sent)} sent, {_speed(progress)}")
+            told = (counted(progress), f"{size_text(progress.bytes_sent)} sent", _speed(progress), _left(progress))
+            self.say(", ".join(filter(None, told)))
 
 
 class Bar(Display):
@@ -74,7 +75,6 @@ class Bar(Display):
     def show(self, progress: BulkProgress) -> None:
         """So far it has come."""
         by_bytes = bool(progress.total_bytes)
-        left = progress.remaining
         self._bar.update(
             self._task,
             total=progress.total_bytes if by_bytes else progress.total,
@@ -82,7 +82,7 @@ class Bar(Display):
             files=counted(progress),
             bytes=size_text(progress.bytes_sent),
             speed=_speed(progress),
-            left="" if left is None else f"{time_text(max(1, round(left)))} left",
+            left=_left(progress),
         )
 
     def say(self, text: str) -> None:
@@ -124,3 +124,8 @@ def counted(progress: BulkProgress) -> str:
 
 def _speed(progress: BulkProgress) -> str:
     return f"{size_text(progress.speed)}/s"
+
+
+def _left(progress: BulkProgress) -> str:
+    left = progress.remaining
+    return "" if left is None else f"{time_text(max(1, round(left)))} left"

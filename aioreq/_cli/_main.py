@@ -8,13 +8,15 @@ import sys
 from collections.abc import Sequence
 
 from ..bulk import JournalError, ManifestError
-from ..exceptions import RequestException
+from ..exceptions import ExtraRequired, RequestException
 from ._arguments import Options, parse
 from ._completion import completion
 from ._request import send
 from ._upload import upload
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+# What a person can put right in the command itself.
+_USAGE = (ValueError, ManifestError, JournalError, ExtraRequired)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except RequestException as error:
-        return _say(str(error), USAGE if isinstance(error, (ValueError, ManifestError, JournalError)) else FAILED)
+        return _say(str(error), USAGE if isinstance(error, _USAGE) else FAILED)
     except (ValueError, OSError) as error:
         return _say(str(error), USAGE)
 

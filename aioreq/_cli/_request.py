@@ -25,7 +25,7 @@ def send(options: Options) -> int:
 async def _send(options: Options) -> int:
     async with (
         session_for(options) as session,
-        session.stream(options.command.upper(), options.url, **_body(options)) as response,
+        session.stream(options.command.upper(), options.url, **_content(options)) as response,
     ):
         if options.json:
             await response.read()
@@ -37,10 +37,10 @@ async def _send(options: Options) -> int:
         return 0 if response.ok else 1
 
 
-def _body(options: Options) -> dict[str, Any]:
-    """The request's body: a form with files, a form, or what --body says."""
+def _content(options: Options) -> dict[str, Any]:
+    """The query, or the body: a form with files, a form, or what --body says."""
     if options.command in ("get", "head"):
-        return {}
+        return {"params": options.data}
     if options.body is not None:
         if options.form or options.data:
             raise ValueError("--body is the whole body: leave out --form and --data")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shlex
 import signal
 import sys
 import threading
@@ -15,10 +14,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from .._rules.retry import Retry
-from ..bulk import BulkUpload, Concurrency, Report, Upload, UploadResult, bulk_upload, read_manifest, walk
+from .._url import parse_url
+from ..bulk import BulkUpload, Concurrency, Planned, Report, Upload, UploadResult, bulk_upload, read_manifest, walk
 from ..bulk._picture import size_text, time_text
 from ..bulk._place import quoted, stable_url
-from ..bulk._record import record_of
+from ..bulk._record import plan_record_of, record_of
+from ._again import same_again
 from ._arguments import Options
 from ._connection import session_for
 from ._display import Display, display_for, printable
@@ -62,9 +63,14 @@ def _prefix(folder: str) -> str:
 
 
 def _url(text: str) -> str | Callable[[Upload], str] | None:
-    """The URL, or a function of the item where parts of it depend on that."""
+    """The URL, or a function of the item where parts of it depend on that.
+
+    Raises:
+        InvalidURL: it is none; better said once than of each item.
+    """
     if text == "-":
         return None
+    parse_url(text)
     if "{name}" not in text and "{base}" not in text:
         return text
 
@@ -99,23 +105,29 @@ async def _plan(options: Options) -> int:
     async for planned in _run_for(options, None).plan():
         if planned.problem is not None:
             failed += 1
-            _print(f"can't: {planned.item.label}: {planned.problem}")
         elif planned.done:
             done += 1
         else:
             number += 1
             size += planned.size or 0
-            _print(f"{planned.method} {stable_url(planned.url) or '(its own URL)'} {planned.item.label}")
-    _print(
+        _tell_plan(planned, options)
+    print(
         f"{number:,} to upload, {size_text(size)}"
         + (f"; {done:,} done before" if done else "")
-        + (f"; {failed:,} can't be" if failed else "")
+        + (f"; {failed:,} can't be" if failed else ""),
+        file=sys.stderr if options.json else sys.stdout,
     )
     return 1 if failed else 0
 
 
-def _print(text: str) -> None:
-    print(printable(text))  # noqa: T201 - a command line talks
+def _tell_plan(planned: Planned, options: Options) -> None:
+    if options.json:
+        print(json.dumps(plan_record_of(planned)))  # noqa: T201 - a command line talks
+    elif planned.problem is not None:
+        print(printable(f"can't: {planned.item.label}: {planned.problem}"))  # noqa: T201
+    elif not planned.done and not options.quiet:
+        where = stable_url(planned.url) or "(its own URL)"
+        print(printable(f"{planned.method} {where} {planned.item.label}"))  # noqa: T201
 
 
 # --- doing it
@@ -199,7 +211,7 @@ class _Command:
             print(self._how_to_go_on(), file=sys.stderr)  # noqa: T201
 
     def _how_to_go_on(self) -> str:
-        command = shlex.join(("aioreq", *sys.argv[1:]))
+        command = same_again(self._options.words)
         if self._options.journal:
             return f"interrupted. What is done is in the journal; this goes on with the rest:\n  {command}"
         return f"interrupted. With --journal FILE this would have gone on with the rest:\n  {command}"

@@ -85,7 +85,7 @@ class Connector:
             found = await _ask_system(host, port)
         else:
             answer = self._resolver(host, port)
-            found = [_given(entry, port) for entry in (await answer if inspect.isawaitable(answer) else answer)]
+            found = _all_given(await answer if inspect.isawaitable(answer) else answer, port)
         if not found:
             raise OSError("the name has no address")
         return _alternating(found)
@@ -139,13 +139,21 @@ def _numeric(host: str, port: int) -> Address:
     return Address(family, place)
 
 
-def _given(entry: Any, port: int) -> Address:
+def _all_given(answer: Any, port: int) -> list[Address]:
     """What a resolver of the caller's gave."""
-    host, port = (entry, port) if isinstance(entry, str) else entry
+    if isinstance(answer, (str, bytes)) or not isinstance(answer, Iterable):
+        raise OSError(f"the resolver gave {answer!r}, which is no list of addresses")
+    return [_given(entry, port) for entry in answer]
+
+
+def _given(entry: Any, port: int) -> Address:
     try:
+        host, port = (entry, port) if isinstance(entry, str) else entry
+        if not 0 < port < 1 << 16:  # getaddrinfo would take what is left of it in 16 bits
+            raise ValueError(f"{port} is no port")
         return _numeric(host, port)
-    except OSError as error:
-        raise OSError(f"the resolver gave {host!r}, which is no IP address") from error
+    except (OSError, TypeError, ValueError, OverflowError) as error:
+        raise OSError(f"the resolver gave {entry!r}, which is no IP address, nor one with a port") from error
 
 
 async def _ask_system(host: str, port: int) -> list[Address]:

@@ -173,7 +173,7 @@ def _reason(error: OSError) -> str:
         return f"the name can't be resolved ({error.strerror})"
     if isinstance(error, ConnectionRefusedError):
         return "nobody listens there (connection refused)"
-    return error.strerror or str(error)
+    return error.strerror or str(error) or type(error).__name__
 
 
 Dial = Callable[[Route, float | None], Awaitable[Stream]]

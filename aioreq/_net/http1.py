@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, cast
@@ -44,6 +44,9 @@ class Terms:
         hooks: the caller's functions.
         request: what is being sent, or was sent last; for errors that come from outside of the exchange.
         upload: the account of its body, or None.
+        limit: what ends the call when it takes too long in all, or None.
+        around: what each exchange is left to, or None: it is called with the transport's ``exchange`` and with the
+            arguments for it.
     """
 
     timeout: Timeout = field(default_factory=Timeout)
@@ -52,6 +55,11 @@ class Terms:
     hooks: Hooks = field(default_factory=Hooks)
     request: PreparedRequest | None = None
     upload: Upload | None = None
+    limit: asyncio.Timeout | None = None
+    around: Callable[[Carry, PreparedRequest, Terms], Awaitable[Response]] | None = None
+
+
+Carry = Callable[[PreparedRequest, Terms], Awaitable[Response]]
 
 
 class Connection:
@@ -62,6 +70,7 @@ class Connection:
         route: where it leads.
         exchanges: how many have begun on it.
         idle_since: the loop's time when it was last given back.
+        answer: what is still being read from it, or None.
     """
 
     def __init__(self, stream: Stream, route: Route, released: Callable[[Connection, bool], None]) -> None:
@@ -70,6 +79,7 @@ class Connection:
         self._released = released
         self.exchanges = 0
         self.idle_since = 0.0
+        self.answer: Response | None = None
 
     def exchange(self, request: PreparedRequest, terms: Terms) -> Coroutine[Any, Any, Response]:
         """Send the request and read the answer's head, and its body if that came along; to be awaited.
@@ -83,6 +93,7 @@ class Connection:
 
     def release(self, reusable: bool) -> None:
         """The exchange is over."""
+        self.answer = None
         self._released(self, reusable)
 
 
@@ -126,6 +137,8 @@ class Exchange:
                 await self._stop_sending()
             if self._parser.done and not self._must_finish_sending:
                 self._take_what_came(response)
+            else:
+                self._connection.answer = response
         except BaseException as error:
             await self._abandon()
             if isinstance(error, RequestException):

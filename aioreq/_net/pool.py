@@ -12,10 +12,12 @@ import asyncio
 import heapq
 import itertools
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from .._body import Body
 from .._rules.route import Route
 from ..exceptions import PoolTimeout, SessionClosed
 from .dial import Dial
@@ -56,10 +58,17 @@ def _is_at_least(least: int, value: Any, kind: type[int | float]) -> bool:
 
 @dataclass(slots=True, eq=False)
 class _Waiter:
-    """A request that waits for its turn: for a connection, or for leave (None) to make one."""
+    """A request that waits for its turn: for a connection, or for leave (None) to make one.
+
+    Attributes:
+        number: the order of coming.
+        grant: what it is handed.
+        answers: the answers that its body reads, each of which may keep a connection until then.
+    """
 
     number: int
     grant: asyncio.Future[Connection | None]
+    answers: Collection[Any]
 
 
 @dataclass(slots=True, eq=False)
@@ -115,13 +124,25 @@ class Pool:
         """Requests that wait for a connection."""
         return self._waiting
 
+    def census(self) -> list[tuple[Route, int, int]]:
+        """For each route, how many connections are open and how many of them idle; from whatever thread."""
+        return [(lane.route, lane.open, len(lane.idle)) for lane in tuple(self._lanes.values())]
+
     # --- getting a connection
 
-    async def acquire(self, route: Route, pool_limit: float | None, connect_limit: float | None) -> Connection:
+    async def acquire(
+        self, route: Route, pool_limit: float | None, connect_limit: float | None, body: Body | None = None
+    ) -> Connection:
         """A connection to use now: an idle one, or a new one, after waiting where the limits demand it.
 
+        Args:
+            route: where to.
+            pool_limit: seconds to wait for one that is free.
+            connect_limit: seconds to make one.
+            body: what is to be sent; an answer that it reads may keep a connection until then.
+
         Raises:
-            PoolTimeout: none became free in time.
+            PoolTimeout: none became free in time, or none can: they all wait for their answers to be read.
             ConnectionError: a new one could not be made.
         """
         if self._closed:
@@ -136,7 +157,7 @@ class Pool:
             if self._may_open(lane) or self._evict_for(lane):
                 self._count_open(lane, 1)
                 return await self._connect(lane, connect_limit)
-        granted = await self._wait(lane, pool_limit)
+        granted = await self._wait(lane, pool_limit, () if body is None else body.answers)
         return granted if granted is not None else await self._connect(lane, connect_limit)
 
     def _take_idle(self, lane: _Lane) -> Connection | None:
@@ -183,9 +204,15 @@ class Pool:
             raise SessionClosed("the session was closed while the connection was made")
         return connection
 
-    async def _wait(self, lane: _Lane, limit: float | None) -> Connection | None:
+    async def _wait(self, lane: _Lane, limit: float | None, answers: Collection[Any]) -> Connection | None:
+        if answers and self._would_wait_for_ever(lane, answers):
+            raise PoolTimeout(
+                "no connection can become free: all that are allowed are kept by answers which are to be sent on, and "
+                "wait for this one. Read them first ('await response.read()'), raise the Limits, or send them with "
+                "another session"
+            )
         loop = asyncio.get_running_loop()
-        waiter = _Waiter(next(self._numbers), loop.create_future())
+        waiter = _Waiter(next(self._numbers), loop.create_future(), answers)
         lane.waiters.append(waiter)
         self._enqueue(lane)
         timer = None if limit is None else loop.call_later(limit, _expire, waiter.grant, limit)
@@ -199,6 +226,19 @@ class Pool:
             self._waiting -= 1
             if timer is not None:
                 timer.cancel()
+
+    def _would_wait_for_ever(self, lane: _Lane, answers: Collection[Any]) -> bool:
+        """Whether each connection in the way is kept by an answer that a waiting request, or this one, is to send.
+
+        Only a new waiter can close such a circle: any other connection is handed on when its exchange is over.
+        """
+        waiters = [waiter for other in self._lanes.values() for waiter in other.waiters if not waiter.grant.done()]
+        to_be_sent = {id(answer) for answer in answers}.union(*(map(id, waiter.answers) for waiter in waiters))
+        everywhere = self._has_room(lane)
+        in_the_way = [connection for connection, home in self._busy.items() if everywhere or home is lane]
+        if len(in_the_way) < (self._open if everywhere else lane.open):
+            return False  # one is being made
+        return all(id(connection.answer) in to_be_sent for connection in in_the_way)
 
     def _give_back(self, waiter: _Waiter, lane: _Lane) -> None:
         """What was granted to a request that was cancelled before it could take it."""

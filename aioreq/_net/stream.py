@@ -26,7 +26,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
-from .._wire.tls import TLS
+from .._wire.tls import TLS, are_whole_records
 from ..exceptions import ConnectionError, ReadTimeout, SSLError, WriteTimeout
 from .stall import LOOKS, Stall, kernel_queue
 from .watch import Watch
@@ -102,8 +102,8 @@ class ChunkReader(asyncio.StreamReader):
 
     @property
     def untouched(self) -> bool:
-        """Whether nothing has arrived that nobody has read: no piece, no end."""
-        return not self.pieces and not self._ended
+        """Whether nothing has arrived that nobody has read: no piece, no end, no failure."""
+        return not self.pieces and not self._ended and self._failure is None
 
     @property
     def waited_for(self) -> bool:
@@ -146,6 +146,7 @@ class StreamProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
         deliver: what received bytes are given to: the reader, or the TLS filter before it.
         lost: why the connection is gone, if it broke.
         disturbed: called when bytes or the end have arrived, or None.
+        is_housekeeping: whether received bytes that left nothing in the reader were only TLS talking to itself.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -156,6 +157,7 @@ class StreamProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
         self.deliver: Callable[[bytes], None] = self.reader.feed_data
         self.lost: Exception | None = None
         self.disturbed: Callable[[], None] | None = None
+        self.is_housekeeping: Callable[[bytes], bool] = _never
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop."""
@@ -173,7 +175,7 @@ class StreamProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
     def data_received(self, data: bytes) -> None:
         """Called by a loop that takes every stock protocol's child for one that wants bytes, as uvloop does."""
         self.deliver(data)
-        if self.disturbed is not None:
+        if self.disturbed is not None and not (self.reader.untouched and self.is_housekeeping(data)):
             self.disturbed()
 
     def eof_received(self) -> bool:
@@ -193,6 +195,10 @@ class StreamProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
         super().connection_lost(None)
         if self.disturbed is not None:
             self.disturbed()
+
+
+def _never(_data: bytes) -> bool:
+    return False
 
 
 def _left_in_kernel(transport: asyncio.Transport | None) -> list[bytes]:
@@ -254,7 +260,21 @@ class Stream:
             return False
         if self._poll is None:
             self._poll = _poll_for(self.fileno())
-        return not self._poll()
+        return not self._poll() or (self._has_only_housekeeping() and not self._poll())
+
+    def _has_only_housekeeping(self) -> bool:
+        """Take from the kernel what the loop has not come to yet: was it only TLS talking to itself?
+
+        A server may send session tickets and new keys whenever it likes (RFC 8446, section 4.6); to throw its
+        connection away for that would be a waste. A record that is not whole may be anything: it counts as touched.
+        """
+        if self._protocol.is_housekeeping is _never or sys.platform == "win32":  # where a read is under way already
+            return False
+        data = b"".join(_left_in_kernel(self._transport))
+        if not data:  # the end
+            return False
+        self._protocol.data_received(data)
+        return self._reader.untouched and self._protocol.is_housekeeping(data) and not self._transport.is_closing()
 
     @property
     def quiet(self) -> bool:
@@ -430,6 +450,8 @@ class Stream:
         unread = [self._reader.take() for _ in range(len(self._reader.pieces))]
         self._layers.append(layer)
         self._protocol.deliver = self._take_records
+        # The records of a second layer are in those of the first, and nobody sees where they end.
+        self._protocol.is_housekeeping = are_whole_records if len(self._layers) == 1 else _never
         for piece in early:
             self._reader.feed_data(piece)
         for records in unread:

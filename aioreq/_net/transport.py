@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NoReturn, Protocol
 
-from .._events import ConnectionEvent
+from .._events import ConnectionEvent, ResendEvent
 from .._message import PreparedRequest, Response, attach
 from .._rules.proxies import Ways
 from .._rules.retry import may_send_again
@@ -52,7 +52,7 @@ class Network:
         while True:
             try:
                 route = self._ways.route(request.target.origin)
-                connection = await self.pool.acquire(route, terms.timeout.pool, terms.timeout.connect)
+                connection = await self.pool.acquire(route, terms.timeout.pool, terms.timeout.connect, request.body)
             except RequestException as error:
                 attach(error, request)
                 raise
@@ -65,6 +65,7 @@ class Network:
                 # An idle connection that the server was closing just then: the request never reached anybody.
                 if not reused or not may_send_again(request, error.sent):
                     raise
+                await terms.hooks.tell("resend", ResendEvent(request, error))
             else:
                 if response.status_code == 407 and route.is_forwarded:
                     await self._refuse(response, route)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+from types import NoneType
 from typing import Any
 
 from ..exceptions import FileUnreadable, SSLError
@@ -97,6 +98,8 @@ def check_trust(verify: Any, cert: Any) -> None:
     if not isinstance(cert, (str, os.PathLike, tuple)) or (isinstance(cert, tuple) and len(cert) not in (2, 3)):
         raise TypeError("cert= is a path, (certificate, key) or (certificate, key, password)")
     certificate, key, _ = _paths(cert)
+    if not isinstance(certificate, (str, os.PathLike)) or not isinstance(key, (str, os.PathLike, NoneType)):
+        raise TypeError("cert= has paths of a certificate and of a key, which may be None where one file has both")
     _require_path(certificate)
     if key is not None:
         _require_path(key)

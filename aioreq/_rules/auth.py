@@ -15,7 +15,9 @@ from collections.abc import Callable, Generator
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from .._body import Body
 from .._message import PreparedRequest, Response
+from .._netrc import Netrc
 from .._url import Target, parse_url
 from ..exceptions import AuthenticationError, InvalidHeader
 
@@ -61,6 +63,7 @@ class BasicAuth(Auth):
 AuthObject = BasicAuth
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def _require_credentials(username: Any, password: Any) -> None:
@@ -68,19 +71,23 @@ def _require_credentials(username: Any, password: Any) -> None:
 
     Raises:
         TypeError: they are no text.
-        InvalidHeader: they hold control characters.
+        InvalidHeader: they hold control characters, or lone surrogates.
     """
     for name, value in (("user name", username), ("password", password)):
         if not isinstance(value, str):
             raise TypeError(f"a {name} is text, not {type(value).__name__}")
         if _CONTROL.search(value):
             raise InvalidHeader(f"the {name} holds a control character, which may not be in credentials")
+        if _SURROGATE.search(value):
+            raise InvalidHeader(f"the {name} holds a lone surrogate, which has no form in UTF-8")
 
 
 class BearerAuth(Auth):
     """A token (RFC 6750)."""
 
     def __init__(self, token: str) -> None:
+        if not isinstance(token, str):
+            raise TypeError(f"a bearer token is text, not {type(token).__name__}")
         if not re.fullmatch(r"[A-Za-z0-9\-._~+/]+=*", token):
             raise InvalidHeader("a bearer token has letters, digits and -._~+/ only (RFC 6750, section 2.1)")
         self.token = token
@@ -111,31 +118,23 @@ class NetrcAuth(Auth):
 
     Args:
         file: its path; ``$NETRC`` or ``~/.netrc`` by default.
+
+    The file is read again when it has changed. Sending raises :class:`aioreq.AuthenticationError` when it can't be
+    read, or was named and is not there.
     """
 
     def __init__(self, file: str | os.PathLike[str] | None = None) -> None:
-        self._file = os.fspath(file) if file is not None else os.environ.get("NETRC")
+        self.netrc = Netrc(file) if file is not None else Netrc.of(os.environ)
 
     def flow(self, request: PreparedRequest) -> Flow:
         """See :meth:`Auth.flow`."""
-        found = self._find(request.target.origin[1])
-        if found is None:
+        if self.netrc.due:  # not in a session, which has it read in a thread before
+            self.netrc.read()
+        entry = self.netrc.find(request.target.origin[1])
+        if entry is None:
             yield request
         else:
-            yield from found.flow(request)
-
-    def _find(self, host: str) -> BasicAuth | None:
-        import netrc
-
-        try:
-            entry = netrc.netrc(self._file).authenticators(host)
-        except FileNotFoundError:
-            if self._file is not None:
-                raise AuthenticationError(f"there is no netrc file at {self._file!r}") from None
-            return None
-        except (netrc.NetrcParseError, OSError) as error:
-            raise AuthenticationError(f"the netrc file can't be read: {error}") from error
-        return BasicAuth(entry[0], entry[2] or "") if entry else None
+            yield from BasicAuth(*entry).flow(request)
 
 
 _HASHES: dict[str, Callable[[bytes], Any]] = {
@@ -143,12 +142,16 @@ _HASHES: dict[str, Callable[[bytes], Any]] = {
     "SHA": lambda data: hashlib.sha1(data, usedforsecurity=False),
     "SHA-256": hashlib.sha256,
     "SHA-512-256": lambda data: hashlib.new("sha512_256", data),
+    "SHA-512": hashlib.sha512,  # in no RFC, but spoken by servers and by requests
 }
 _CHALLENGE_FIELD = re.compile(r'([\w-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 
 
 class DigestAuth(Auth):
-    """A proof of the password that does not show it (RFC 7616): MD5, SHA-256, SHA-512-256, each also -sess; qop auth.
+    """A proof of the password that does not show it (RFC 7616).
+
+    MD5, SHA-256, SHA-512-256 and SHA-512, each also -sess; qop auth, and auth-int (which covers the body, too) where a
+    server offers nothing else and the request has no body, or one that is in memory.
 
     The server's nonce is kept and counted, so that only the first request is challenged.
     """
@@ -184,10 +187,12 @@ class DigestAuth(Auth):
 
     def _authorize(self, request: PreparedRequest) -> None:
         assert self._challenge is not None
+        if _protection(self._challenge, request.body) is None:
+            return  # it was given for a request whose body could be proved
         self._count += 1
         request.headers["Authorization"] = digest_answer(
             self._challenge, self.username, self.password, request.method, request.target.path, self._count,
-            secrets.token_hex(8),
+            secrets.token_hex(8), request.body,
         )  # fmt: skip
 
 
@@ -202,8 +207,8 @@ def digest_challenge(response: Response) -> dict[str, str] | None:
                 # The first of a name counts: behind a Digest challenge there may be one of another scheme.
                 fields.setdefault(name.lower(), token or re.sub(r"\\(.)", r"\1", quoted))
             name = fields.get("algorithm", "MD5").upper().removesuffix("-SESS")
-            offers_auth = "qop" not in fields or "auth" in [option.strip() for option in fields["qop"].split(",")]
-            if "nonce" not in fields or name not in strength or not offers_auth:
+            protection = _protection(fields, response.request.body)
+            if "nonce" not in fields or name not in strength or protection is None:
                 continue
             rank = strength.index(name)
             if best is None or rank > strength.index(best.get("algorithm", "MD5").upper().removesuffix("-SESS")):
@@ -211,38 +216,57 @@ def digest_challenge(response: Response) -> dict[str, str] | None:
     return best
 
 
+def _protection(challenge: dict[str, str], body: Body | None) -> str | None:
+    """The qop to answer with, empty for a challenge without any (RFC 2069); None where none can be answered."""
+    if "qop" not in challenge:
+        return ""
+    offered = [option.strip() for option in challenge["qop"].split(",")]
+    if "auth" in offered:
+        return "auth"
+    return "auth-int" if "auth-int" in offered and (body is None or body.in_memory) else None
+
+
 def digest_answer(
-    challenge: dict[str, str], username: str, password: str, method: str, uri: str, count: int, cnonce: str
+    challenge: dict[str, str],
+    username: str,
+    password: str,
+    method: str,
+    uri: str,
+    count: int,
+    cnonce: str,
+    body: Body | None = None,
 ) -> str:
     """The Authorization header that answers a challenge (RFC 7616, section 3.4)."""
     algorithm = challenge.get("algorithm", "MD5")
     make = _HASHES[algorithm.upper().removesuffix("-SESS")]
 
-    def digest(text: str) -> str:
-        return str(make(text.encode()).hexdigest())
+    def digest(text: str | bytes) -> str:
+        return str(make(text.encode() if isinstance(text, str) else text).hexdigest())
 
     realm, nonce = challenge.get("realm", ""), challenge["nonce"]
     secret = digest(f"{username}:{realm}:{password}")
     if algorithm.upper().endswith("-SESS"):
         secret = digest(f"{secret}:{nonce}:{cnonce}")
-    action = digest(f"{method}:{uri}")
+    action = f"{method}:{uri}"
     counted = f"{count:08x}"
-    with_qop = "qop" in challenge
-    proof = f"{nonce}:{counted}:{cnonce}:auth" if with_qop else nonce
+    protection = _protection(challenge, body)
+    if protection == "auth-int":
+        action += f":{digest(b'' if body is None else body.read_now())}"
+    proof = f"{nonce}:{counted}:{cnonce}:{protection}" if protection else nonce
     fields = [
         # What a quoted string can't hold has a form of its own (RFC 7616, section 3.4; RFC 8187).
         f'username="{_quoted(username)}"' if username.isascii() else f"username*=UTF-8''{quote(username, safe='')}",
         f'realm="{_quoted(realm)}"',
         f'nonce="{_quoted(nonce)}"',
         f'uri="{uri}"',
-        f'response="{digest(f"{secret}:{proof}:{action}")}"',
+        f'response="{digest(f"{secret}:{proof}:{digest(action)}")}"',
     ]
     if "algorithm" in challenge:
         fields.append(f"algorithm={algorithm}")
     if "opaque" in challenge:
         fields.append(f'opaque="{_quoted(challenge["opaque"])}"')
-    if with_qop:
-        fields += ["qop=auth", f"nc={counted}", f'cnonce="{cnonce}"']
+    if protection:
+        fields += [f"qop={protection}", f"nc={counted}", f'cnonce="{cnonce}"']
     return "Digest " + ", ".join(fields)
 
 
@@ -262,8 +286,10 @@ def add_autoauth(url: str, auth: Any) -> None:
 
     Raises:
         InvalidURL: the URL has no scheme or host.
-        TypeError: ``auth`` is no auth.
+        TypeError: ``url`` is no text, or ``auth`` no auth.
     """
+    if not isinstance(url, str):
+        raise TypeError(f"the URL that auth is registered for is text, not {type(url).__name__}")
     target = parse_url(url)
     made = as_auth(auth)
     _autoauth[:] = [(known, kept) for known, kept in _autoauth if known.url != target.url]

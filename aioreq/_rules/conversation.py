@@ -1,8 +1,8 @@
 """A call as a conversation: which request comes next, given the answer to the last.
 
 ``conversation(request, rules)`` is a generator. It yields a request and is sent the answer (or thrown the error),
-yields a Pause to have time pass, and returns the final answer. It has no socket and no clock, so every policy can
-be tested with ``next`` and ``send``:
+yields a Pause to have time pass and a Reading to have a file read, and returns the final answer. It has no socket and
+no clock, so every policy can be tested with ``next`` and ``send``:
 
     redirects        the outermost: a new request for each hop
       credentials    an exchange of letters with the auth object
@@ -11,16 +11,19 @@ be tested with ``next`` and ``send``:
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from .._message import PreparedRequest, Response
+from .._netrc import Netrc
 from .._url import Origin
 from ..exceptions import RequestException, TooManyRedirects
-from .auth import Auth, BasicAuth, autoauth_for
-from .cookies import Cookies, cookie_header, cookies_of
+from .auth import Auth, BasicAuth, NetrcAuth, autoauth_for
+from .cookies import Cookies, cookie_header, cookies_of, names_a_domain
 from .redirect import redirected
 from .retry import Retry
+from .suffixes import SUFFIXES
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,28 @@ class Pause:
     response: Response | None = None
 
 
+class Readable(Protocol):
+    """A file that the rules go by, kept in memory."""
+
+    @property
+    def due(self) -> bool:
+        """Whether it is not read yet, or has changed."""
+
+    def read(self) -> None:
+        """Read it; this may block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Have a file read, where it is due and off the event loop, before the conversation goes on.
+
+    Attributes:
+        file: what is needed next.
+    """
+
+    file: Readable
+
+
 @dataclass(slots=True)
 class Rules:
     """What a conversation goes by.
@@ -53,6 +78,7 @@ class Rules:
         allow_redirects: whether redirects are followed.
         max_redirects: how many.
         retry: the policy, or None.
+        netrc: the file that has credentials for requests without any, as it was read last; or None.
     """
 
     auth: Auth | None = None
@@ -61,17 +87,20 @@ class Rules:
     allow_redirects: bool = True
     max_redirects: int = 30
     retry: Retry | None = None
+    netrc: Netrc | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Home:
     """Where the call was made to: the caller's secrets are for this origin only."""
 
     origin: Origin
+    credentials: tuple[str, str] | None  # of the URL
     has_cookie_header: bool  # the caller's own, which is left as it is
 
 
-Step = Generator[PreparedRequest | Pause, Response, Response]
+Said = PreparedRequest | Pause | Reading
+Step = Generator[Said, Response, Response]
 
 
 def conversation(request: PreparedRequest, rules: Rules) -> Step:
@@ -83,11 +112,11 @@ def conversation(request: PreparedRequest, rules: Rules) -> Step:
         RequestException: what an exchange raised, when nothing more is to be tried.
     """
     history: list[Response] = []
-    home = _Home(request.target.origin, "Cookie" in request.headers)
+    home = _Home(request.target.origin, request.target.credentials, "Cookie" in request.headers)
     hops = 0
     while True:
         response = yield from _authenticated(request, rules, home, history)
-        following = redirected(response.request, response) if rules.allow_redirects else None
+        following = redirected(request, response) if rules.allow_redirects else None
         if following is None:
             response.history = history
             return response
@@ -104,16 +133,18 @@ def conversation(request: PreparedRequest, rules: Rules) -> Step:
 
 
 def _authenticated(request: PreparedRequest, rules: Rules, home: _Home, history: list[Response]) -> Step:
-    auth = _auth_for(request, rules, home)
+    auth = yield from _auth_for(request, rules, home)
     if auth is None:
         return (yield from _attempts(request, rules, home))
-    flow = auth.flow(request)
-    letter = next(flow)
+    flow = auth.flow(request.copy())  # what it puts on is for this origin: a redirect starts without it
+    if not isinstance(flow, Iterator):
+        raise TypeError(f"{type(auth).__name__}.flow() gave {flow!r}: it is a generator, and yields the request")
+    letter = _checked_letter(next(flow, None), auth)
     while True:
         # A copy goes out: what response.request shows must stay as it was sent.
         response = yield from _attempts(letter.copy(), rules, home)
         try:
-            letter = flow.send(response)
+            letter = _checked_letter(flow.send(response), auth)
         except StopIteration:
             return response
         if letter.body is not None:
@@ -121,16 +152,43 @@ def _authenticated(request: PreparedRequest, rules: Rules, home: _Home, history:
         history.append(response)
 
 
-def _auth_for(request: PreparedRequest, rules: Rules, home: _Home) -> Auth | None:
+def _checked_letter(letter: Any, auth: Auth) -> PreparedRequest:
+    if not isinstance(letter, PreparedRequest):
+        raise TypeError(f"{type(auth).__name__}.flow() yields the request it was given, not {letter!r}")
+    return letter
+
+
+def _auth_for(request: PreparedRequest, rules: Rules, home: _Home) -> Generator[Said, Response, Auth | None]:
+    """The auth that was given for this place; else what a netrc file says, once it has been read."""
+    auth = _given_auth(request, rules, home)
+    if isinstance(auth, NetrcAuth):
+        yield Reading(auth.netrc)
+    if auth is not None or rules.netrc is None or not _may_look_up(request, home):
+        return auth
+    try:
+        # The file's default entry is for the server that the caller named, not for all that this one redirects to.
+        entry = rules.netrc.find(request.target.origin[1], by_name=request.target.origin != home.origin)
+        return None if entry is None else BasicAuth(*entry)
+    except RequestException as error:
+        rules.netrc.ignore(error)
+        return None
+
+
+def _given_auth(request: PreparedRequest, rules: Rules, home: _Home) -> Auth | None:
     """The caller's credentials at home; elsewhere only what was meant for that place."""
-    if request.target.origin == home.origin:
-        if rules.auth is not None:
-            return rules.auth
-        if "Authorization" in request.headers:
-            return None
-    if request.target.credentials is not None:
-        return BasicAuth(*request.target.credentials)
+    at_home = request.target.origin == home.origin
+    if at_home and (rules.auth is not None or "Authorization" in request.headers):
+        return rules.auth
+    credentials = request.target.credentials or (home.credentials if at_home else None)
+    if credentials is not None:
+        return BasicAuth(*credentials)
     return autoauth_for(request.target)
+
+
+def _may_look_up(request: PreparedRequest, home: _Home) -> bool:
+    """Whether a netrc entry may be put on: not over the caller's own header, nor in the clear after https."""
+    downgraded = home.origin[0] == "https" and request.target.scheme == "http"
+    return "Authorization" not in request.headers and not downgraded
 
 
 def _attempts(request: PreparedRequest, rules: Rules, home: _Home) -> Step:
@@ -145,7 +203,7 @@ def _attempts(request: PreparedRequest, rules: Rules, home: _Home) -> Step:
                 raise
             pause = Pause(delay, request, attempt + 1, error=error)
         else:
-            _keep_cookies(response, rules)
+            yield from _keep_cookies(response, rules)
             if response.status_code == 417 and "Expect" in request.headers:
                 request = _without_expect(request)
                 continue
@@ -159,20 +217,23 @@ def _attempts(request: PreparedRequest, rules: Rules, home: _Home) -> Step:
 
 def _put_cookies(request: PreparedRequest, rules: Rules, home: _Home) -> None:
     at_home = request.target.origin == home.origin
-    if (not rules.cookies and not rules.call_cookies) or (at_home and home.has_cookie_header):
+    if at_home and home.has_cookie_header:
         return
-    found = rules.cookies.header_for(request, at_home=at_home)
-    if at_home:
-        found.update(rules.call_cookies)
+    if not (rules.cookies or rules.call_cookies or "Cookie" in request.headers):
+        return
+    found = rules.cookies.going_with(request, rules.call_cookies if at_home else None)
     request.headers.popall("Cookie", None)
     if found:
         request.headers["Cookie"] = cookie_header(found)
 
 
-def _keep_cookies(response: Response, rules: Rules) -> None:
-    if "Set-Cookie" in response.headers:
-        rules.cookies.keep(response)
-        response.cookies = cookies_of(response)
+def _keep_cookies(response: Response, rules: Rules) -> Generator[Said, Response, None]:
+    if "Set-Cookie" not in response.headers:
+        return
+    if names_a_domain(response):
+        yield Reading(SUFFIXES)
+    rules.cookies.keep(response)
+    response.cookies = cookies_of(response)
 
 
 def _without_expect(request: PreparedRequest) -> PreparedRequest:

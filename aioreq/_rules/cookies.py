@@ -1,36 +1,31 @@
-"""Cookies (RFC 6265bis) over the standard library's jar.
-
-The jar is made when the first cookie arrives: importing it costs more than all of this package.
-"""
+"""Cookies: a session's own by name, and what servers set in a jar (:mod:`.jar`)."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .._headers import is_token
 from .._message import PreparedRequest, Response
-from .._url import Target
 from ..exceptions import InvalidHeader
-
-if TYPE_CHECKING:
-    from http.cookiejar import Cookie, CookieJar
+from .jar import Jar
 
 # RFC 6265, section 4.1.1: control characters, white space, quotes, commas, semicolons and backslashes may not be
 # in a value; browsers and servers use quotes, commas and spaces all the same.
 _BAD_VALUE = re.compile(r"[\x00-\x1f\x7f;]")
+_NAMES_A_DOMAIN = re.compile(r";[ \t]*domain[ \t]*=", re.IGNORECASE)
 
 
 class Cookies(MutableMapping[str, str]):
     """A session's cookies by name; those that servers set are kept with their domain, path and expiry.
 
     A cookie set here without a domain goes to the server that a call is made to, and does not follow a redirect
-    to another origin.
+    to another origin. What servers set is kept and sent as RFC 6265bis has it.
     """
 
     def __init__(self, cookies: Any = None) -> None:
-        self._jar: CookieJar | None = None
+        self._jar = Jar()
         self._plain: dict[str, str] = {}
         for name, value in cookie_pairs(cookies):
             self[name] = value
@@ -41,63 +36,55 @@ class Cookies(MutableMapping[str, str]):
     def __getitem__(self, name: str) -> str:
         if name in self._plain:
             return self._plain[name]
-        for cookie in self._kept():
+        for cookie in self._jar:
             if cookie.name == name:
-                return cookie.value or ""
+                return cookie.value
         raise KeyError(name)
 
     def __delitem__(self, name: str) -> None:
-        kept = [cookie for cookie in self._kept() if cookie.name == name]
-        if name not in self._plain and not kept:
+        if name not in self:
             raise KeyError(name)
         self._plain.pop(name, None)
-        for cookie in kept:
-            assert self._jar is not None
-            self._jar.clear(cookie.domain, cookie.path, cookie.name)
+        self._jar.drop(name)
 
     def __iter__(self) -> Iterator[str]:
-        yield from dict.fromkeys((*self._plain, *(cookie.name for cookie in self._kept())))
+        yield from dict.fromkeys((*self._plain, *(cookie.name for cookie in self._jar)))
 
     def __len__(self) -> int:
         return len(list(iter(self)))
 
     def __bool__(self) -> bool:
-        return bool(self._plain) or self._jar is not None
+        return bool(self._plain or self._jar)
 
     def __repr__(self) -> str:
         return f"<Cookies [{', '.join(self)}]>"
 
-    def _kept(self) -> list[Cookie]:
-        return list(self._jar) if self._jar is not None else []
+    def going_with(self, request: PreparedRequest, own: Mapping[str, str] | None) -> list[tuple[str, str]]:
+        """The cookies that go with a request.
 
-    def header_for(self, request: PreparedRequest, *, at_home: bool) -> dict[str, str]:
-        """The cookies that go with a request; those without a domain only ``at_home``, the call's own origin."""
-        found: dict[str, str] = {}
-        if self._jar is not None:
-            asked = _Asked(request.target)
-            self._jar.add_cookie_header(asked)  # type: ignore[arg-type]  # a stand-in for urllib's Request
-            found.update(_split(asked.cookie))
-        if at_home:
-            found.update(self._plain)
-        return found
+        Args:
+            request: it is looked at for where it goes.
+            own: the call's, where the request goes to the call's own origin: then those without a domain go along
+                too. None elsewhere.
+        """
+        plain = {} if own is None else {**self._plain, **own}
+        kept = [(cookie.name, cookie.value) for cookie in self._jar.going_to(request.target)] if self._jar else []
+        return [(name, value) for name, value in kept if name not in plain] + list(plain.items())
 
     def keep(self, response: Response) -> None:
-        """Take in what the server set, as far as its domain allows."""
-        if "Set-Cookie" not in response.headers:
-            return
-        if self._jar is None:
-            from http.cookiejar import CookieJar, DefaultCookiePolicy
-
-            # strict_domain: no cookies for country-code domains such as .co.uk. DomainStrictNonDomain: a cookie set
-            # without a Domain goes back to that very host, and not to those below it (RFC 6265, section 5.4).
-            host_only = DefaultCookiePolicy.DomainStrictNonDomain
-            self._jar = CookieJar(DefaultCookiePolicy(strict_domain=True, strict_ns_domain=host_only))
-        self._jar.extract_cookies(_Told(response), _Asked(response.request.target))  # type: ignore[arg-type]
+        """Take in what the server set, as far as it may."""
+        for field in response.headers.getall("Set-Cookie", ()):
+            self._jar.take(field, response.request.target)
 
     def clear(self) -> None:
         """Forget all of them."""
         self._plain.clear()
-        self._jar = None
+        self._jar = Jar()
+
+
+def names_a_domain(response: Response) -> bool:
+    """Whether a cookie of this answer is for a domain, which may be a public suffix."""
+    return any(_NAMES_A_DOMAIN.search(field) for field in response.headers.getall("Set-Cookie", ()))
 
 
 def cookie_pairs(cookies: Any) -> Iterable[tuple[Any, Any]]:
@@ -131,9 +118,9 @@ def checked_cookie(name: Any, value: Any) -> str:
     return text
 
 
-def cookie_header(cookies: Mapping[str, str]) -> str:
-    """The Cookie header for cookies by name."""
-    return "; ".join(f"{name}={value}" for name, value in cookies.items())
+def cookie_header(cookies: Iterable[tuple[str, str]]) -> str:
+    """The Cookie header for names and values; a cookie without a name is its value."""
+    return "; ".join([f"{name}={value}" if name else value for name, value in cookies])
 
 
 def cookies_of(response: Response) -> Cookies:
@@ -141,48 +128,3 @@ def cookies_of(response: Response) -> Cookies:
     cookies = Cookies()
     cookies.keep(response)
     return cookies
-
-
-def _split(header: str) -> Iterator[tuple[str, str]]:
-    for pair in header.split("; "):
-        name, mark, value = pair.partition("=")
-        if mark:
-            yield name, value
-
-
-class _Asked:
-    """What the jar wants to know of a request."""
-
-    unverifiable = False
-
-    def __init__(self, target: Target) -> None:
-        self._target = target
-        self.type, self.host, _ = target.origin
-        self.origin_req_host = self.host
-        self.cookie = ""
-
-    def get_full_url(self) -> str:
-        return self._target.url
-
-    def get_header(self, _name: str, default: Any = None) -> Any:
-        return default
-
-    def has_header(self, _name: str) -> bool:
-        return False
-
-    def add_unredirected_header(self, name: str, value: str) -> None:
-        if name == "Cookie":
-            self.cookie = value
-
-
-class _Told:
-    """What the jar wants to know of an answer."""
-
-    def __init__(self, response: Response) -> None:
-        self._values = response.headers.getall("Set-Cookie")
-
-    def info(self) -> _Told:
-        return self
-
-    def get_all(self, name: str, default: Any = None) -> Any:
-        return self._values if name == "Set-Cookie" else default

@@ -22,6 +22,10 @@ _PIECE = 256 * 1024
 # are left alone: a page of blanks may well shrink further.
 _MAX_RATIO = 200
 _ALWAYS_ALLOWED = 16 * 1024 * 1024
+# Nobody puts more of them on top of each other, and each takes memory of its own; curl has the same limit.
+_MAX_CODINGS = 5
+# As binary logarithm: what a frame may have its decoder keep. RFC 9659 sets 8 MiB for HTTP, the library 128 MiB.
+_ZSTD_WINDOW = 23
 
 
 class Decoder(Protocol):
@@ -48,15 +52,16 @@ class _Zlib:
         if not self._begun:
             data = self._begin(data)
         while data:
+            if self._object.eof:  # which must get no more: it would keep all of it
+                data = self._next_member(data)
+                continue
             try:
                 piece = self._object.decompress(data, _PIECE)
             except zlib.error as error:
                 raise _broken(self._coding, error) from error
-            data = self._object.unconsumed_tail
+            data = self._object.unused_data or self._object.unconsumed_tail
             if piece:
                 yield piece
-            if self._object.eof:
-                data = self._next_member()
 
     def _begin(self, data: bytes) -> bytes:
         """Hold the first two bytes until both are here: they tell RFC 1950 from RFC 1951."""
@@ -69,9 +74,9 @@ class _Zlib:
             self._object = zlib.decompressobj(-zlib.MAX_WBITS)
         return self._first
 
-    def _next_member(self) -> bytes:
+    def _next_member(self, data: bytes) -> bytes:
         """Gzip members may follow each other; zeros behind the last one are padding."""
-        rest = self._object.unused_data.lstrip(b"\0") if self._coding == "gzip" else b""
+        rest = data.lstrip(b"\0") if self._coding == "gzip" else b""
         if rest:
             self._object = zlib.decompressobj(self._wbits)
         return rest
@@ -110,12 +115,13 @@ class _Zstd:
 
     def __init__(self, zstd: Any) -> None:
         self._zstd = zstd
-        self._object = zstd.ZstdDecompressor()
+        self._options = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW}
+        self._object = zstd.ZstdDecompressor(options=self._options)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         while data or not self._object.needs_input:
             if self._object.eof:
-                self._object = self._zstd.ZstdDecompressor()  # frames may follow each other
+                self._object = self._zstd.ZstdDecompressor(options=self._options)  # frames may follow each other
             try:
                 piece = self._object.decompress(data, _PIECE)
             except self._zstd.ZstdError as error:
@@ -131,6 +137,18 @@ class _Zstd:
             raise _cut_short("zstd")
 
 
+class _TooMany:
+    """Stands for more codings than anybody means."""
+
+    def feed(self, data: bytes) -> Iterator[bytes]:  # noqa: ARG002 - nothing is taken off
+        raise ContentDecodingError(
+            f"the answer has more than {_MAX_CODINGS} codings on top of each other, which is how an attack looks"
+        )
+
+    def end(self) -> None:
+        """Never reached: there is no end without bytes before it."""
+
+
 def _broken(coding: str, error: Exception) -> ContentDecodingError:
     return ContentDecodingError(f"the answer's {coding} coding is broken: {error}")
 
@@ -140,12 +158,15 @@ def _cut_short(coding: str) -> ContentDecodingError:
 
 
 class Unfolding:
-    """Several codings taken off one after the other, with the guard against bombs."""
+    """Several codings taken off one after the other, with the guard against bombs.
+
+    The guard counts what comes out of each coding: one on top may make little of what the one below it blows up.
+    """
 
     def __init__(self, decoders: list[Decoder]) -> None:
         self._decoders = decoders
         self._coded = 0
-        self._decoded = 0
+        self._decoded = [0] * len(decoders)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """What the next coded bytes unfold to, in pieces.
@@ -154,21 +175,20 @@ class Unfolding:
             ContentDecodingError: the coding is broken, or unfolds to too much.
         """
         self._coded += len(data)
-        for piece in self._through(data, self._decoders):
-            self._decoded += len(piece)
-            if self._decoded > max(_ALWAYS_ALLOWED, self._coded * _MAX_RATIO):
+        yield from self._through(data, 0)
+
+    def _through(self, data: bytes, step: int) -> Iterator[bytes]:
+        if step == len(self._decoders):
+            yield data
+            return
+        for piece in self._decoders[step].feed(data):
+            self._decoded[step] += len(piece)
+            if self._decoded[step] > max(_ALWAYS_ALLOWED, self._coded * _MAX_RATIO):
                 raise ContentDecodingError(
                     f"the answer unfolds to more than {_MAX_RATIO} times its size ({self._coded} bytes came), "
                     "which is how an attack looks; ask for it with 'Accept-Encoding: identity'"
                 )
-            yield piece
-
-    def _through(self, data: bytes, decoders: list[Decoder]) -> Iterator[bytes]:
-        if not decoders:
-            yield data
-            return
-        for piece in decoders[0].feed(data):
-            yield from self._through(piece, decoders[1:])
+            yield from self._through(piece, step + 1)
 
     def end(self) -> None:
         """Raise ContentDecodingError unless the coded bytes were whole."""
@@ -207,9 +227,10 @@ def accept_encoding() -> str:
 def unfolding(content_encoding: str) -> Unfolding | None:
     """The decoders for a Content-Encoding header, or None when there is nothing (known) to take off."""
     decoders: list[Decoder] = []
-    for coding in reversed([part.strip().lower() for part in content_encoding.split(",")]):
-        if coding in ("", "identity"):
-            continue
+    codings = [part.strip().lower() for part in content_encoding.split(",")]
+    for coding in reversed([coding for coding in codings if coding not in ("", "identity")]):
+        if len(decoders) == _MAX_CODINGS:
+            return Unfolding([_TooMany()])
         decoder = _KINDS.get(coding, lambda: None)()
         if decoder is None:
             return None  # as it came; the header says what it is

@@ -10,9 +10,9 @@ from typing import Any
 from .._body import Body, Segment, bytes_body, form_body, json_body
 from .._headers import Headers, checked_header, header_pairs
 from .._message import PreparedRequest, Request
-from .._source import describe
+from .._source import describe, is_measured_by_seeking
 from .._url import Target, is_absolute, parse_url, with_params
-from ..exceptions import InvalidBody, InvalidHeader, URLRequired
+from ..exceptions import InvalidBody, InvalidHeader, InvalidURL, URLRequired
 from ..multipart._encode import MultipartBody
 from ..multipart._param import MultipartParam
 
@@ -26,15 +26,27 @@ class Defaults:
     Args:
         headers: a mapping or pairs; None as a value removes the default of that name.
         params: added to every URL's query; a request's own of the same name replace them.
-        base_url: what relative URLs are appended to.
+        base_url: what relative URLs are appended to, or None.
+
+    Raises:
+        InvalidHeader, InvalidURL: ``headers``, ``params`` or ``base_url`` can't mean anything.
     """
 
-    def __init__(self, own: Headers, headers: Any, params: Any, base_url: str | None) -> None:
+    def __init__(self, own: Headers, headers: Any, params: Any, base_url: Any) -> None:
         self.headers = merged(own, headers)
+        if not isinstance(params, Iterator):  # which could be asked once only
+            with_params("", params or ())
         self.params = params
-        if base_url is not None:
-            parse_url(base_url)
-        self.base_url = base_url
+        self.base_url = None if base_url is None else _checked_base(base_url)
+
+
+def _checked_base(base_url: Any) -> str:
+    text = _text_of(base_url)
+    try:
+        parse_url(text)
+    except ValueError as error:
+        raise InvalidURL(f"base_url= is a whole URL, such as 'https://example.org/api': {error}") from error
+    return text
 
 
 def merged(base: Headers, headers: Any) -> Headers:
@@ -47,7 +59,7 @@ def merged(base: Headers, headers: Any) -> Headers:
     replaced: set[str] = set()
     for name, value in header_pairs(headers):
         if value is None:
-            result.popall(name, None)
+            result.popall(checked_header(name, "")[0], None)
             continue
         for single in value if isinstance(value, (list, tuple)) else (value,):
             name, text = checked_header(name, single)
@@ -59,7 +71,7 @@ def merged(base: Headers, headers: Any) -> Headers:
     return result
 
 
-def prepare(request: Request, defaults: Defaults, *, expect_continue: bool | None = None) -> PreparedRequest:
+def prepare(request: Request, defaults: Defaults, expect_continue: bool | None = None) -> PreparedRequest:
     """Everything decided but credentials and cookies.
 
     Raises:
@@ -78,18 +90,38 @@ def prepare(request: Request, defaults: Defaults, *, expect_continue: bool | Non
     return PreparedRequest(request.method, target, headers, body)
 
 
+def may_block(request: Request) -> bool:
+    """Whether :func:`prepare` has to find sizes in a way that takes long, and is better run in a thread."""
+    return is_measured_by_seeking(request.data) or any(map(is_measured_by_seeking, _leaves(request.files)))
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """All that stands in mappings, lists and tuples; what can be asked once only is left alone."""
+    if isinstance(value, (Mapping, list, tuple)):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _leaves(item)
+    else:
+        yield value
+
+
 def _target(request: Request, defaults: Defaults) -> Target:
     url: Any = request.url
     if url is None:
         raise URLRequired("a request needs a URL")
-    if not isinstance(url, str):
-        url = url.decode("utf-8", "replace") if isinstance(url, bytes) else str(url)
+    url = _text_of(url)
     if defaults.base_url is not None and not is_absolute(url):
         url = f"{defaults.base_url.rstrip('/')}/{url.lstrip('/')}"
     if defaults.params or request.params:
         for params in _layers(defaults.params, request.params):
             url = with_params(url, params) if params else url
     return parse_url(url)
+
+
+def _text_of(url: Any) -> str:
+    """A URL as text: it may be bytes, or an object of some library that is written as one."""
+    if isinstance(url, str):
+        return url
+    return url.decode("utf-8", "replace") if isinstance(url, bytes) else str(url)
 
 
 def _layers(session: Any, own: Any) -> tuple[Any, ...]:

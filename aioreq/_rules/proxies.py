@@ -19,6 +19,7 @@ from .route import Proxy, Route
 # Nothing that a route depends on changes, but the origins may be many.
 _ROUTES_KEPT = 1024
 _SCHEMES = ("http", "https")
+_SURROGATE = re.compile(r"[\ud800-\udbff]")  # but for those that stand for bytes of a path (PEP 383)
 _HOST_AND_PORT = re.compile(r"(.+):([0-9]+)")
 _Network = IPv4Network | IPv6Network
 
@@ -47,7 +48,11 @@ class Ways:
             raise TypeError(f"proxy= is one URL as text, for http and https alike, not {type(proxy).__name__}")
         if unix_socket is not None and proxy is not None:
             raise ValueError("unix_socket= and proxy= are two ways to the server: choose one")
+        if unix_socket is not None and not isinstance(unix_socket, (str, bytes, os.PathLike)):
+            raise TypeError(f"unix_socket= is the path of a Unix socket, not {type(unix_socket).__name__}")
         self._unix_socket = None if unix_socket is None else os.fspath(unix_socket)
+        if isinstance(self._unix_socket, str) and _SURROGATE.search(self._unix_socket):
+            raise ValueError(f"unix_socket={self._unix_socket!r} holds a lone surrogate, which no path can")
         self.proxy = None if proxy is None else Proxy.parse(proxy)
         self._environment = EnvironmentProxies(environment or {})
         self._known: dict[Origin, Route] = {}

@@ -21,13 +21,20 @@ def redirected(request: PreparedRequest, response: Response) -> PreparedRequest 
 
     301 and 302 turn POST into GET, 303 everything but HEAD; 307 and 308 keep method and body.
 
+    Args:
+        request: as it was before an auth object put anything on it: what that was is for its origin only, under
+            whatever name, and is put on anew where it may be.
+        response: the answer, with the request as it was sent.
+
     Raises:
         InvalidURL: the Location leads nowhere.
         RequestException: it leads from https to http, and the request carries credentials.
         UnrewindableBodyError: the body must go along, but can't be read again.
     """
+    if response.status_code not in _STATUSES:
+        return None
     location = response.headers.get("Location")
-    if response.status_code not in _STATUSES or location is None:
+    if location is None:
         return None
     target = request.target.join(_decoded(location))
     following = request.copy()
@@ -37,6 +44,8 @@ def redirected(request: PreparedRequest, response: Response) -> PreparedRequest 
         _refuse_downgrade(request, target, response)
         following.headers["Host"] = target.host
         _drop(following.headers, SECRET_FIELDS)
+    if "Expect" not in response.request.headers:
+        following.headers.popall("Expect", None)  # this server could not meet the expectation
     if following.body is not None:
         following.body.require_fresh()
     return following
@@ -66,11 +75,14 @@ def _drop(headers: Headers, names: Iterable[str]) -> None:
 
 
 def _refuse_downgrade(request: PreparedRequest, target: Target, response: Response) -> None:
-    carries_secrets = any(name in request.headers for name in SECRET_FIELDS)
-    if request.target.scheme == "https" and target.scheme == "http" and carries_secrets:
+    sent = response.request.headers
+    by_auth = (name for name in sent if name not in request.headers)
+    secrets = list(dict.fromkeys((*(name for name in SECRET_FIELDS if name in sent), *by_auth)))
+    if request.target.scheme == "https" and target.scheme == "http" and secrets:
         raise RequestException(
-            f"{request.url} redirects to {target.url}, from https to http, with credentials in the request: "
-            "follow it yourself, without them, if that is meant",
+            f"{request.url} redirects to {target.url}, from https to http, and the request carries credentials "
+            f"({', '.join(secrets)}): it is not followed. If that is meant, send a request of its own there, without "
+            "auth= and cookies",
             request=request,
             response=response,
         )

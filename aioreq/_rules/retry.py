@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from .._message import PreparedRequest, Response
+from .._message import PreparedRequest, Response, checked_method
 from ..exceptions import ConnectionError, ProxyError, RequestException, SSLError, Timeout
 
 # RFC 9110, section 9.2.2: doing it twice is the same as doing it once.
@@ -30,7 +30,7 @@ class Retry:
         respect_retry_after: whether a Retry-After header sets the delay (RFC 9110, section 10.2.3).
 
     Raises:
-        ValueError: a number is negative, or there is no attempt at all.
+        ValueError: an argument is of a kind that makes no sense, a number is negative, or there is no attempt at all.
     """
 
     attempts: int = 3
@@ -41,8 +41,17 @@ class Retry:
     respect_retry_after: bool = True
 
     def __post_init__(self) -> None:
-        if self.attempts < 1 or self.backoff < 0 or self.max_delay < 0:
-            raise ValueError("Retry: attempts is 1 or more, backoff and max_delay are seconds, 0 or more")
+        for name, kind, least in (("attempts", int, 1), ("backoff", (int, float), 0), ("max_delay", (int, float), 0)):
+            value = getattr(self, name)
+            if not isinstance(value, kind) or isinstance(value, bool) or not value >= least:
+                raise ValueError(
+                    f"Retry({name}={value!r}): attempts is 1 or more, backoff and max_delay are seconds, 0 or more"
+                )
+        if not _is_collection(int, self.statuses):
+            raise ValueError(f"Retry(statuses={self.statuses!r}): a collection of numbers, such as {{502, 503}}")
+        if not _is_collection(str, self.methods):
+            raise ValueError(f"Retry(methods={self.methods!r}): a collection of names, such as {{'GET', 'POST'}}")
+        object.__setattr__(self, "methods", frozenset(checked_method(method) for method in self.methods))
 
     @classmethod
     def of(cls, value: Any) -> Retry | None:
@@ -77,6 +86,13 @@ class Retry:
     def _delay(self, attempt: int) -> float:
         delay = min(self.backoff * 2.0 ** (attempt - 1), self.max_delay)
         return delay * (1 - random.random() / 2)  # noqa: S311 - spreads clients, guards nothing
+
+
+def _is_collection(kind: type, values: Any) -> bool:
+    """Whether they are some of a kind; a text is a collection of letters, which nobody means here."""
+    if not isinstance(values, Collection) or isinstance(values, (str, bytes)):
+        return False
+    return all(isinstance(value, kind) for value in values)
 
 
 def _is_passing(error: RequestException) -> bool:

@@ -142,7 +142,8 @@ class AnswerParser:
 
     def __init__(self, method: str) -> None:
         self._method = method
-        self._feed: Callable[[bytes, list[Event]], bytes] = self._feed_head
+        # What the next bytes are: a function, not a method, which would be a circle for the collector to find.
+        self._feed: Callable[[AnswerParser, bytes, list[Event]], bytes] = AnswerParser._feed_head
 
     @property
     def reusable(self) -> bool:
@@ -158,7 +159,7 @@ class AnswerParser:
         self.begun = True
         events: list[Event] = []
         while data:
-            data = self._feed(data, events)
+            data = self._feed(self, data, events)
         return events
 
     def feed_eof(self) -> list[Event]:
@@ -175,7 +176,7 @@ class AnswerParser:
                 if self._held
                 else "the server closed the connection without an answer"
             )
-        if self._feed == self._feed_until_eof:
+        if self._feed is AnswerParser._feed_until_eof:
             return [self._finish()]
         if self._chunked is not None:
             raise ChunkedEncodingError("the answer was cut short: the last chunk is missing")
@@ -183,7 +184,7 @@ class AnswerParser:
 
     def _finish(self, end: End = _NO_TRAILERS) -> End:
         self.done = True
-        self._feed = self._feed_surplus
+        self._feed = AnswerParser._feed_surplus
         return end
 
     def _feed_head(self, data: bytes, events: list[Event]) -> bytes:
@@ -249,23 +250,23 @@ class AnswerParser:
             self._begin_coded(headers)
             return None
         if "Content-Length" not in headers:
-            self._feed = self._feed_until_eof
+            self._feed = AnswerParser._feed_until_eof
             return None
         declared: str = headers["Content-Length"]
         if not (declared.isascii() and declared.isdigit() and len(declared) <= _LENGTH_DIGITS):
             raise RemoteProtocolError(f"the answer's Content-Length is {declared[:40]!r}, which is no length")
         self._left = int(declared)
-        self._feed = self._feed_length
+        self._feed = AnswerParser._feed_length
         return self._left
 
     def _begin_coded(self, headers: Headers) -> None:
         if "Content-Length" in headers:
             raise RemoteProtocolError("the answer has both Content-Length and Transfer-Encoding")
-        if headers["Transfer-Encoding"].lower().rpartition(",")[2].strip() == "chunked":
+        if headers["Transfer-Encoding"].lower().rpartition(",")[2].strip(" \t") == "chunked":
             self._chunked = _Chunked()
-            self._feed = self._feed_chunked
+            self._feed = AnswerParser._feed_chunked
         else:
-            self._feed = self._feed_until_eof
+            self._feed = AnswerParser._feed_until_eof
 
     def _feed_length(self, data: bytes, events: list[Event]) -> bytes:
         if len(data) < self._left:

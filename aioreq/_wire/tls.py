@@ -13,6 +13,7 @@ import ssl
 from ..exceptions import SSLError
 
 _READ_SIZE = 256 * 1024
+_RECORD_HEAD = 5  # type, version and length (RFC 8446, section 5.1)
 
 
 class TLS:
@@ -113,6 +114,14 @@ class TLS:
         with contextlib.suppress(ssl.SSLError):  # the other side's close_notify need not be waited for
             self._object.unwrap()
         return self._outgoing.read()
+
+
+def are_whole_records(data: bytes) -> bool:
+    """Whether ``data`` ends where a record ends, if it begins where one begins."""
+    at = 0
+    while at < len(data):
+        at += _RECORD_HEAD + int.from_bytes(data[at + 3 : at + _RECORD_HEAD])
+    return at == len(data)
 
 
 def _explain(error: Exception) -> str:

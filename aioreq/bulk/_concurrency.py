@@ -23,8 +23,10 @@ _PER_UPLOAD = 3
 # Where there is no limit on descriptors that could be asked for.
 _UNKNOWN = 1024
 
-_START = 4
+# How many at a time where nobody says it, and how far a number is sought, if the descriptors allow it.
+_USUAL = 16
 _CEILING = 128
+_START = 4
 
 
 def most_uploads() -> int:
@@ -60,14 +62,15 @@ class Concurrency:
     def __post_init__(self) -> None:
         most = most_uploads()
         if not 1 <= self.floor <= self.most <= most:
+            given = f"{self.floor}" if self.floor == self.most else f"{self.floor} to {self.most}"
             raise ValueError(
                 f"concurrency is 1 to {most} uploads at a time, as the limit on open files (ulimit -n) allows, and its "
-                f"floor is not above its ceiling; not {self.floor} to {self.most}"
+                f"floor is not above its ceiling; not {given}"
             )
 
     @classmethod
     def of(cls, value: object) -> Concurrency:
-        """What callers pass: bounds, a number, or "auto".
+        """What callers pass: bounds, a number, "auto", or None for 16, or fewer where the descriptors allow no more.
 
         Raises:
             ValueError, TypeError: it is none of these.
@@ -76,6 +79,8 @@ class Concurrency:
             return value
         if value == "auto":
             return cls()
+        if value is None:
+            value = min(_USUAL, most_uploads())
         if isinstance(value, int) and not isinstance(value, bool):
             return cls(value, value)
         raise TypeError(f'concurrency is a number, "auto", or a Concurrency; not {value!r}')

@@ -81,7 +81,7 @@ class Upload:
 
     @property
     def label(self) -> str:
-        """What it is called in messages: the path, else the name, the key, or its kind."""
+        """What it is called in messages, be it the path, else the name, the key, or its kind."""
         return self.path or self.file_name or self.key or type(self.source).__name__
 
     def __repr__(self) -> str:
@@ -126,7 +126,7 @@ class UploadResult:
 
     @property
     def ok(self) -> bool:
-        """Whether it is on the other side: an answer below 400 now or in an earlier run, and no error."""
+        """Whether it is on the other side, by an answer below 400 now or in an earlier run, and without an error."""
         return self.error is None and self.status is not None and self.status < 400
 
     @property

@@ -1,9 +1,9 @@
 """The journal: a SQLite file that remembers what has arrived, so that a run can be killed and started again.
 
-Each result is written in a transaction before anybody is told of it. The file is in WAL mode and synchronous=NORMAL:
-what is committed outlives the process, however it ends; a power cut may cost the last moments, whose items are then
-sent again under their old keys. The process that has a journal open holds SQLite's exclusive lock on it, which the
-system gives back when the process ends in whatever way.
+Each result is written in a transaction before anybody is told of it. The file is in WAL mode and synchronous=FULL:
+what is committed is on the disk, and outlives the process and the power, however they end. Results that come together
+share a transaction, so that a slow disk costs little. The process that has a journal open holds SQLite's exclusive lock
+on it, which the system gives back when the process ends in whatever way.
 """
 
 from __future__ import annotations
@@ -175,6 +175,7 @@ class Journal:
     async def _begin(self, description: str) -> None:
         # First of all: the lock is then taken with the first look at the file, and nobody else gets in between.
         await self._run("PRAGMA locking_mode = EXCLUSIVE")
+        await self._run("PRAGMA synchronous = FULL")
         await self._run("BEGIN EXCLUSIVE")
         if await self._is_new():
             await self._run("COMMIT")
@@ -185,7 +186,6 @@ class Journal:
             await self._run("INSERT INTO job VALUES (?, ?, ?)", (uuid.uuid4().hex, description, time.time()))
         [(self.id, found)] = await self._run("SELECT id, description FROM job")
         await self._run("COMMIT")
-        await self._run("PRAGMA synchronous = NORMAL")
         if found != description:
             raise JournalMismatch(
                 f"the journal {self._path!r} is that of another job ({found}), not of this one ({description}): "

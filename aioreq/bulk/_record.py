@@ -6,6 +6,7 @@ from typing import Any
 
 from ._item import UploadResult
 from ._place import stable_url
+from ._plan import Planned
 
 
 def record_of(result: UploadResult) -> dict[str, Any]:
@@ -26,4 +27,17 @@ def record_of(result: UploadResult) -> dict[str, Any]:
         "elapsed": round(result.elapsed, 6),
         "key": result.key,
         "digest": result.digest,
+    }
+
+
+def plan_record_of(planned: Planned) -> dict[str, Any]:
+    """What would be done with an item, as plain values."""
+    return {
+        "path": planned.item.path,
+        "name": planned.item.file_name,
+        "method": planned.method,
+        "url": stable_url(planned.url),
+        "size": planned.size,
+        "done": planned.done,
+        "problem": None if planned.problem is None else str(planned.problem),
     }

@@ -104,18 +104,18 @@ class Report:
     """
 
     title: str = "Bulk upload"
-    uploaded: int = 0
-    skipped: int = 0
-    failed: int = 0
-    retries: int = 0
-    bytes: int = 0
-    seconds: float = 0.0
-    failures: list[UploadResult] = field(default_factory=list)
-    _timeline: Timeline = field(default_factory=Timeline)
-    _points: list[tuple[float, float, int]] = field(default_factory=list)
-    _slow: list[tuple[float, int, UploadResult]] = field(default_factory=list)
-    _seen: int = 0
-    _random: random.Random = field(default_factory=lambda: random.Random(0))  # noqa: S311 - a sample of points
+    uploaded: int = field(default=0, init=False)
+    skipped: int = field(default=0, init=False)
+    failed: int = field(default=0, init=False)
+    retries: int = field(default=0, init=False)
+    bytes: int = field(default=0, init=False)
+    seconds: float = field(default=0.0, init=False)
+    failures: list[UploadResult] = field(default_factory=list, init=False)
+    _timeline: Timeline = field(default_factory=Timeline, init=False)
+    _points: list[tuple[float, float, int]] = field(default_factory=list, init=False)
+    _slow: list[tuple[float, int, UploadResult]] = field(default_factory=list, init=False)
+    _seen: int = field(default=0, init=False)
+    _random: random.Random = field(default_factory=lambda: random.Random(0), init=False)  # noqa: S311 - a sample
 
     def add(self, result: UploadResult) -> None:
         """Enter a result."""
@@ -173,7 +173,7 @@ class Report:
         if self.skipped:
             yield "done before", f"{self.skipped:,}"
         if self.retries:
-            yield "retries", f"{self.retries:,}"
+            yield "retry" if self.retries == 1 else "retries", f"{self.retries:,}"
         yield "sent", size_text(self.bytes)
         yield "taken", time_text(self.seconds)
         if self.seconds:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from .._message import checked_method
 from .._rules.retry import Retry
 from .._session import Session
+from .._url import parse_url
 from ._concurrency import Concurrency
 from ._digest import Algorithm, Digest
 from ._item import UNSET, Unset, Upload, UploadResult
@@ -118,7 +119,7 @@ def bulk_upload(
     headers: Any = None,
     auth: Any = None,
     digest: Digest | Algorithm | None = None,
-    concurrency: int | Concurrency | Literal["auto"] = 16,
+    concurrency: int | Concurrency | Literal["auto"] | None = None,
     retry: Retry | int | None = DEFAULT_RETRY,
     timeout: Any = UNSET,
     session: Session | None = None,
@@ -128,7 +129,7 @@ def bulk_upload(
     on_error: OnError = "collect",
     memory: int = DEFAULT_MEMORY,
 ) -> BulkUpload:
-    """Upload any number of items, and iterate over their results as they land.
+    """Upload any number of items, and iterate over their results as they land::
 
         async for result in aioreq.bulk_upload("https://example.org/upload", pathlib.Path("photos").rglob("*.jpg")):
             print(result.status, result.item.label, result.problem or "")
@@ -150,8 +151,10 @@ def bulk_upload(
         auth: credentials, as for any request.
         digest: a :class:`Digest`, or "sha256", "md5" or "crc32c": computed of each source while it is read (of a file
             above 256 KiB before it is sent), sent along, and compared with what the server says, if it is told how.
-        concurrency: uploads on the way at a time, shared fairly between hosts; "auto" finds the number for each host
-            by what gets through, between 1 and 128; a :class:`Concurrency` sets other bounds.
+        concurrency: uploads on the way at a time, shared fairly between hosts; 16 by default. "auto" finds the number
+            for each host by what gets through, between 1 and 128; a :class:`Concurrency` sets other bounds. An upload
+            needs three descriptors at most, so a third of RLIMIT_NOFILE, 64 less, is the limit: a default above it is
+            lowered to it, a number of yours is refused.
         retry: the policy of trying again: an :class:`aioreq.Retry`, a number of attempts, or None for one attempt.
             An item that waits for its next attempt holds no place.
         timeout: of each attempt; the session's by default.
@@ -173,13 +176,15 @@ def bulk_upload(
         behind the results of the items before it.
 
     Raises:
-        ValueError, TypeError: an argument can't mean anything. An upload needs three descriptors at most, so
-            ``concurrency`` is limited to a third of RLIMIT_NOFILE, 64 less.
+        ValueError, TypeError: an argument can't mean anything, a URL among them (InvalidURL), or
+            ``concurrency`` is above its limit.
         JournalError: when it is iterated over: the journal is another job's, is in use, or can't be written to.
     """
     if on_error not in ("collect", "stop"):
         raise ValueError(f"on_error is 'collect' or 'stop', not {on_error!r}")
     method = checked_method(method)
+    if isinstance(url, str) and session is None:
+        parse_url(url)  # a session may have the beginning of it; without one, better said now than of each item
     if isinstance(field, Unset):
         field = None if method == "PUT" else "file"
     if field is None and data is not None:

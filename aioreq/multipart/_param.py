@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
 
-from .._body import Bytes, FileRegion, Segment, SyncReader
+from .._body import Bytes, FileRegion, Segment, SyncReader, utf8
+from .._headers import is_token
 from .._source import base_name, describe, file_name, is_file, is_path
 from ..exceptions import InvalidBody
 
@@ -90,7 +91,7 @@ class MultipartParam:
         self.name = _text(name)
         self.filename = None if filename is None else _text(filename)
         self.cb = cb
-        self.headers = dict(headers or {})
+        self.headers = _header_lines(name, headers)
         self.fileobj = fileobj
         self._segment: Segment | None = None
         self.value: bytes | None = None
@@ -191,7 +192,7 @@ class MultipartParam:
         head = f'Content-Disposition: form-data; name="{_escaped(self.name)}"{name}\r\nContent-Type: {self.filetype}'
         if self.headers:
             head += "".join([f"\r\n{name}: {value}" for name, value in self.headers.items()])
-        return b"--%b\r\n%b\r\n\r\n" % (boundary, head.encode("utf-8", "surrogateescape"))
+        return b"--%b\r\n%b\r\n\r\n" % (boundary, utf8(head, "surrogateescape"))
 
     def encode(self, boundary: str | bytes) -> bytes:
         """The whole part. Blocks while it reads a file; :meth:`iter_encode` does not.
@@ -385,6 +386,13 @@ def _check_filesize(name: Any, filesize: Any) -> None:
         raise InvalidBody(f"the field {name!r} has filesize={filesize!r}, which is no number of bytes")
 
 
+def _header_lines(name: Any, headers: Any) -> dict[Any, Any]:
+    try:
+        return dict(headers or {})
+    except (TypeError, ValueError) as error:
+        raise InvalidBody(f"the headers of the field {name!r} are a mapping, not {type(headers).__name__}") from error
+
+
 def _check_headers(param: MultipartParam) -> None:
     lines: tuple[Any, ...] = (param.filetype,)
     if param.headers:
@@ -392,3 +400,6 @@ def _check_headers(param: MultipartParam) -> None:
     for line in lines:
         if not isinstance(line, str) or _FORBIDDEN_IN_HEADERS.search(line):
             raise InvalidBody(f"a header of the field {param.name!r} holds CR, LF or NUL, or isn't text: {line!r}")
+    for name in param.headers:
+        if not is_token(name):
+            raise InvalidBody(f"{name!r} can't be the name of a header of the field {param.name!r}: it is no token")

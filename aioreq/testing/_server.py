@@ -37,7 +37,10 @@ class FaultServer:
         port: 0 for a free one.
         unix_socket: listen on this path instead; it is removed at the end.
         receive_buffer: SO_RCVBUF of each connection in bytes (Linux doubles it): what still fits in while the
-            server does not read. (What the client's own kernel holds comes on top: megabytes, on Linux.)
+            server does not read. (What the client's own kernel holds comes on top: megabytes on Linux, unless
+            `segment` is small.)
+        segment: TCP_MAXSEG of each connection in bytes: as small as on a real link (1460 for Ethernet), where
+            loopback's are of 64 KiB. With them the client's kernel holds kilobytes for a server that does not read.
         keep_body: how many bytes of each body `RequestLog.body` can give back. All are counted and hashed.
         patience: seconds after which waiting fails, for `reached` and for the server to stop.
 
@@ -46,7 +49,8 @@ class FaultServer:
     logs: one that was down for a while.
 
     Raises:
-        OSError: on entering, if the address cannot be listened on.
+        OSError: on entering, if the address cannot be listened on, or the system can't have such segments.
+        ValueError: `segment` along with `unix_socket`, which has none.
     """
 
     def __init__(
@@ -59,12 +63,15 @@ class FaultServer:
         port: int = 0,
         unix_socket: str | os.PathLike[str] | None = None,
         receive_buffer: int = 65_536,
+        segment: int | None = None,
         keep_body: int = 1 << 20,
         patience: float = 10.0,
     ) -> None:
         self._route = ok() if route is None else route
         self._tls, self._on_connect = tls, on_connect
-        self._host, self._port, self._receive_buffer = host, port, receive_buffer
+        if segment is not None and unix_socket is not None:
+            raise ValueError("segment= is TCP's: a Unix socket has no segments")
+        self._host, self._port, self._receive_buffer, self._segment = host, port, receive_buffer, segment
         self._unix_socket = None if unix_socket is None else Path(unix_socket)
         self._keep_body = keep_body
         self._patience, self._marks = patience, Marks(patience)
@@ -164,6 +171,8 @@ class FaultServer:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             # Connections inherit it, and their handshake derives the window from it: later is too late.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
+            if self._segment is not None:
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, self._segment)
             listener.bind(self.address)
             listener.listen(_BACKLOG)
         except BaseException:

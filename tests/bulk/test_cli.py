@@ -1,5 +1,6 @@
 """The command line."""
 
+import asyncio
 import json
 import os
 import pty
@@ -14,7 +15,9 @@ from typing import Any
 import pytest
 
 from aioreq._cli import main
+from aioreq._cli._again import same_again
 from aioreq._cli._arguments import parse_size
+from aioreq._cli._completion import _commands, _options
 from aioreq._cli._display import Bar, Display, Lines, display_for
 from aioreq._version import __version__
 from aioreq.bulk import BulkProgress
@@ -50,7 +53,8 @@ def run(capfdbinary: pytest.CaptureFixture[bytes]) -> Run:
 
 
 def child(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-X", "dev", "-W", "error", "-m", "aioreq", *map(str, arguments)]
+    # Not in -X dev: on a busy machine asyncio then tells of slow callbacks on standard error.
+    command = [sys.executable, "-W", "error", "-m", "aioreq", *map(str, arguments)]
     options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
     return subprocess.Popen(command, **options)
 
@@ -234,6 +238,18 @@ class TestUpload:
         assert "4 done before" in ran.out
         assert len(server.requests) == 6
 
+    @pytest.mark.parametrize("concurrency", [(), ("--concurrency", "auto"), ("--concurrency", "10")], ids=str)
+    def test_few_descriptors(
+        self, fault_server: Any, make_files: MakeFiles, tmp_path: Path, concurrency: tuple[str, ...]
+    ):
+        """No more files and sockets are open than the system allows, however large the files are."""
+        server, files = fault_server(), make_files(100, size=300_000)
+        words = ["upload", server.url, files[0].parent, "--journal", tmp_path / "job.db", *concurrency]
+        shell = ["sh", "-c", 'ulimit -n 96 && exec "$@"', "sh", sys.executable, "-W", "error", "-m", "aioreq"]
+        ran = subprocess.run([*shell, *map(str, words)], capture_output=True, text=True, timeout=60)
+        assert (ran.returncode, len(server.requests)) == (0, 100)
+        assert len(server.connections) <= 10
+
     def test_a_dry_run(self, run: Run, fault_server: Any, make_files: MakeFiles, tmp_path: Path):
         """--dry-run says what would be sent, sends nothing, and begins no journal."""
         server, files, journal = fault_server(), make_files(3), tmp_path / "job.db"
@@ -246,12 +262,22 @@ class TestUpload:
         ran = run("upload", "--dry-run", server.url, *files, tmp_path / "missing", "--journal", journal)
         assert ran.status == 1
         assert ran.out.splitlines()[-1] == "1 to upload, 100 B; 2 done before; 1 can't be"
+        ran = run("upload", "--dry-run", "--quiet", server.url, *files, tmp_path / "missing", "--journal", journal)
+        assert [line.partition(" ")[0] for line in ran.out.splitlines()] == ["can't:", "1"]
+        ran = run("upload", "--dry-run", "--json", server.url, *files, tmp_path / "missing", "--journal", journal)
+        planned = [json.loads(line) for line in ran.out.splitlines()]
+        assert [each["done"] for each in planned] == [True, True, False, False]
+        assert [each["problem"] is None for each in planned] == [True, True, True, False]
+        assert "1 to upload" in ran.err
 
     @pytest.mark.parametrize(
         ("arguments", "told"),
         [
             (("upload",), "URL"),
             (("upload", "http://h/"), "nothing to upload"),
+            (("upload", "example.org", "x"), "http://example.org"),
+            (("upload", "photos", "http://h/{name}"), "scheme"),
+            (("upload", "{name}", "x"), "scheme"),
             (("upload", "http://h/", "x", "--unknown"), "--unknown"),
             (("upload", "http://h/", "x", "--conc", "4"), "--conc"),
             (("upload", "http://h/", "x", "--concurrency", "many"), "auto"),
@@ -335,6 +361,23 @@ class TestInterrupts:
         assert "1 uploaded" in ran.out
         assert "Traceback" not in ran.err
 
+    @pytest.mark.parametrize(
+        ("words", "told"),
+        [
+            (["--auth", "me:hidden"], "--auth me"),
+            (["--auth=me:hidden:too"], "--auth=me"),
+            (["--auth", "me"], "--auth me"),
+            (["-H", "Authorization: hidden"], "-H 'Authorization: ...'"),
+            (["-HX-Api-Key:hidden"], "'-HX-Api-Key: ...'"),
+            (["--header=cookie: hidden"], "'--header=cookie: ...'"),
+            (["--header", "X-Album: 1", "a:b"], "--header 'X-Album: 1' a:b"),
+            (["--proxy", "http://me:hidden@proxy:1/"], "--proxy http://me:...@proxy:1/"),
+        ],
+    )
+    def test_what_is_told_holds_no_secret(self, words: list[str], told: str):
+        """The command to go on with is told without passwords, which may end in a log; --auth asks for its own."""
+        assert same_again(["upload", "http://h/", *words]) == f"aioreq upload http://h/ {told}"
+
     async def test_of_a_request(self, fault_server: Any):
         """A single request ends at once."""
         server = fault_server(faults.silent())
@@ -358,9 +401,12 @@ class TestDisplays:
         for total, step, lines in ((50, 1, 9), (None, 100, 5)):
             lines_display = Lines(sys.stderr)
             for finished in range(0, 51 * step, step):
-                lines_display.show(BulkProgress(total=total, uploaded=finished, bytes_sent=1000 * finished, speed=5e6))
+                lines_display.show(
+                    BulkProgress(total=total, uploaded=finished, bytes_sent=1000 * finished, speed=5e6, elapsed=9)
+                )
             shown = capsys.readouterr().err.splitlines()
             assert len(shown) == lines
+            assert ("left" in shown[0]) is (total is not None)
         assert shown[0] == "1,000 files, 1 MB sent, 5 MB/s"
 
     async def test_a_bar(self, fault_server: Any, make_files: MakeFiles):
@@ -432,9 +478,9 @@ class TestRequests:
 
     async def test_json(self, postbin: str):
         """--json prints the answer as one object."""
-        ran = finished(child("get", f"{postbin}/get?a=b", "--json", "-H", "X-Y: z"))
+        ran = finished(child("get", f"{postbin}/get?a=b", "-d", "c=ü d", "--json", "-H", "X-Y: z"))
         answer = json.loads(ran.out)
-        assert (answer["status"], answer["reason"], answer["body"]["args"]) == (200, "OK", {"a": "b"})
+        assert (answer["status"], answer["reason"], answer["body"]["args"]) == (200, "OK", {"a": "b", "c": "ü d"})
         assert answer["body"]["headers"]["x-y"] == "z"
         assert dict(answer["headers"])["content-type"] == "application/json"
 
@@ -516,7 +562,8 @@ class TestCompletion:
 
     def test_other_shells(self, run: Run):
         """zsh takes bash's script; fish gets its own."""
-        assert run("completion", "zsh").out.startswith("autoload -U +X bashcompinit")
+        zsh = run("completion", "zsh").out
+        assert zsh.index("compinit") < zsh.index("bashcompinit") < zsh.index("_aioreq()")
         fish = run("completion", "fish").out.splitlines()
         assert "complete -c aioreq -n __fish_use_subcommand -f -a 'upload get head post put delete completion'" in fish
         digest = next(line for line in fish if "-l digest" in line)
@@ -531,3 +578,42 @@ def test_version_and_help(run: Run):
         ran = run(command, "--help")
         assert (ran.status, ran.err) == (0, "")
         assert ran.out.startswith(f"usage: aioreq {command}")
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text("utf-8")
+
+
+async def test_the_documentation(new_bin: Bin, postbin: str, nginx: Nginx, tmp_path: Path):
+    """Every command of its page runs, in order, and says what stands behind it."""
+    for name in ("photos/a.jpg", "photos/2024/b.jpg", "photos/2024/c.jpg", "notes.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    places = {"upload": new_bin.url, "get": f"{postbin}/get", "dav": nginx.plain.url("/dav")}
+    program = f'aioreq() {{ {sys.executable} -X dev -W error -m aioreq "$@"; }}'
+    blocks = re.findall(r"^```(sh|text)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    assert len(blocks) > 6
+    out = ""
+    for kind, text in blocks:
+        if kind == "text":
+            assert out.splitlines()[-1] == text.strip()
+            continue
+        commands = re.sub(r"https://example\.org/(\w+)", lambda found: places[found[1]], text)
+        shell = ["bash", "-e", "-o", "pipefail", "-c", f"{program}\n{commands}"]
+        ran = await asyncio.to_thread(
+            subprocess.run, shell, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+        )
+        assert ran.returncode == 0, (text, ran.stderr)
+        out = ran.stdout
+    assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 3
+    assert (tmp_path / "run.html").read_text().startswith("<!doctype html>")
+    assert (nginx.data / "dav/b.jpg").read_text() == "photos/2024/b.jpg"
+
+
+def test_the_documentation_has_every_option():
+    """No option is missing from the page."""
+    documented = set(re.findall(r"`(--?[a-zA-Z][\w-]*)", PAGE))
+    for command in _commands().values():
+        for action in _options(command):
+            words = set(action.option_strings)
+            assert words & documented or not words or "--help" in words, words

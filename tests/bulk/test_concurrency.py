@@ -163,7 +163,7 @@ class TestBounds:
         with pytest.raises(ValueError, match="ulimit -n"):
             Concurrency(*value) if isinstance(value, tuple) else Concurrency.of(value)
 
-    @pytest.mark.parametrize("value", ["many", None, 1.5, True])
+    @pytest.mark.parametrize("value", ["many", 1.5, True])
     def test_what_is_no_concurrency(self, value: Any):
         """A number, "auto" or bounds; nothing else."""
         with pytest.raises(TypeError, match="auto"):
@@ -175,8 +175,11 @@ class TestBounds:
         monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
         assert most_uploads() == 320
         assert Concurrency().most == 128
+        assert Concurrency.of(None) == Concurrency(16, 16)
         monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 256))
         assert most_uploads() == Concurrency().most == 64
+        monkeypatch.setattr(resource, "getrlimit", lambda _: (94, 94))
+        assert most_uploads() == Concurrency().most == Concurrency.of(None).most == 10
 
 
 class TestUploads:

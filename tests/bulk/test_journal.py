@@ -260,6 +260,13 @@ class TestWriting:
         assert len(await opened.done([bytes([number] * 16) for number in range(60)])) == 50
         await opened.aclose()
 
+    async def test_they_are_written_through(self, journal: Path):
+        """A transaction is on the disk when it is over: SQLite waits for that."""
+        opened = await Journal.open(journal, "job")
+        assert await opened._run("PRAGMA journal_mode") == [("wal",)]
+        assert await opened._run("PRAGMA synchronous") == [(2,)]  # FULL
+        await opened.aclose()
+
     async def test_an_entry_that_can_not_be_written(
         self, fault_server: Any, make_files: MakeFiles, journal: Path, monkeypatch: pytest.MonkeyPatch
     ):
@@ -315,13 +322,47 @@ def run_child(*arguments: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
+class TestPowerCuts:
+    """What a disk may lose when the power goes: the end of what was being written."""
+
+    @pytest.mark.parametrize("torn", [0, 1, 5_000, 50_000])
+    @pytest.mark.parametrize("garbage", [b"", b"\xff" * 700], ids=["cut", "garbage"])
+    async def test_a_torn_end(self, fault_server: Any, make_files: MakeFiles, journal: Path, torn: int, garbage: bytes):
+        """What the journal has lost is sent again, under its old key; what it still has is not."""
+        keys: dict[bytes, list[str | None]] = {}
+        pid = 0
+
+        async def serve(exchange: Exchange) -> None:
+            await exchange.read_body()
+            keys.setdefault(exchange.request.body[:8], []).append(exchange.request.header("Idempotency-Key"))
+            await exchange.answer(201)
+            if len(keys) == 150 and pid:
+                os.kill(pid, signal.SIGKILL)
+
+        server, files = fault_server(serve), make_files(200)
+        with start_child(server.url, journal, files[0].parent, 8) as child:
+            pid = child.pid
+            child.communicate(timeout=60)
+        pid = 0
+        log = journal.with_name(f"{journal.name}-wal")
+        content = log.read_bytes()
+        log.write_bytes(content[: len(content) - torn] + garbage)
+        arrived = sum(map(len, keys.values()))
+        results = await all_of(bulk_upload(server.url, files, journal=journal, field=None, concurrency=8))
+        assert {result.item.source for result in results if result.ok} == set(files)
+        sent = sum(map(len, keys.values())) - arrived
+        assert sent == sum(not result.skipped for result in results)
+        assert 50 <= sent <= (120 if torn else 58)
+        assert {len(set(of_file)) for of_file in keys.values()} == {1}
+
+
 class TestKilled:
     """SIGKILL, which nobody can prepare for."""
 
     def test_at_twenty_moments(self, fault_server: Any, make_files: MakeFiles, journal: Path):
         """Killed twenty times and started again, a run delivers every file, and repeats only what was on the way."""
         concurrency, kills = 8, 20
-        files = make_files(1000)
+        files = make_files(5000)
         moments = random.Random(5)
         arrived: list[tuple[int, str]] = []  # in which run, which file
         number, until, stage, pid = 0, 0, "", 0
@@ -348,13 +389,13 @@ class TestKilled:
         server = fault_server(serve)
         told: list[str] = []
         for number in range(kills + 1):
-            until, stage = moments.randint(1, 90), moments.choice(("begun", "arrived", "answered"))
+            until, stage = moments.randint(1, 400), moments.choice(("begun", "arrived", "answered"))
             with start_child(server.url, journal, files[0].parent, concurrency, number) as child:
                 pid = child.pid
                 out, err = child.communicate(timeout=60)
             assert (child.returncode, err) == ((0 if number == kills else -signal.SIGKILL), "")
             told += out.split()
-        assert {name for _, name in arrived} == {f"{index:08}" for index in range(1000)}
+        assert {name for _, name in arrived} == {f"{index:08}" for index in range(5000)}
         last_seen: dict[str, int] = {}
         repeated = Counter[int]()  # by the kill that is to blame
         for run, name in sorted(arrived):

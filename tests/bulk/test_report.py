@@ -1,10 +1,13 @@
 """The picture of a run: right in numbers, small whatever the run, and readable in a real browser on a phone."""
 
+import itertools
 import json
 import os
+import random
 import re
 import subprocess
 import xml.etree.ElementTree as ET
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +16,8 @@ import pytest
 from aioreq.bulk import Report, Upload, UploadResult, bulk_upload
 from aioreq.bulk._picture import count_text, over_time, scatter, size_text, time_text
 from aioreq.bulk._report import Timeline
-from aioreq.testing import faults
+from aioreq.testing import Exchange
 from tests.servers.requirements import require
-
-from .conftest import MakeFiles
 
 
 def result(
@@ -195,7 +196,7 @@ _MEASURE = """
 <script>
 const svg = document.querySelector("svg").getBoundingClientRect();
 const text = document.querySelector("svg text").getBoundingClientRect();
-document.documentElement.dataset.measured = JSON.stringify({
+parent.document.documentElement.dataset.measured = JSON.stringify({
   wide: document.documentElement.scrollWidth, room: innerWidth, charts: document.querySelectorAll("svg").length,
   chart: svg.width, letters: text.height, rows: document.querySelectorAll("tr").length,
 });
@@ -215,14 +216,14 @@ def browse(page: Path, *options: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("width", "height"), [(500, 1800), (1200, 1200)])
-def test_in_a_browser(tmp_path: Path, width: int, height: int):
+@pytest.mark.parametrize("width", [360, 1200])
+def test_in_a_browser(tmp_path: Path, width: int):
     """On a phone as on a desk nothing is wider than the screen, and letters can be read."""
     page = tmp_path / "run.html"
-    # Only the copy that is measured may run a script.
+    # Only the copy that is measured may run a script. It stands in a frame, for no window is as narrow as a phone.
     html = re.sub(r"<meta http-equiv=.*>", "", example().html()).replace("</body>", f"{_MEASURE}</body>")
-    page.write_text(html)
-    shown = browse(page, f"--window-size={width},{height}", "--dump-dom")
+    page.write_text(f'<iframe srcdoc="{escape(html)}" style="width: {width}px; height: 1000px; border: 0"></iframe>')
+    shown = browse(page, "--window-size=1300,1100", "--dump-dom")
     found = re.search(r'data-measured="([^"]*)"', shown)
     assert found is not None
     measured = json.loads(found[1].replace("&quot;", '"'))
@@ -234,19 +235,36 @@ def test_in_a_browser(tmp_path: Path, width: int, height: int):
 
 
 @pytest.mark.slow
-async def test_a_screenshot_of_a_real_run(fault_server: Any, make_files: MakeFiles, tmp_path: Path):
+async def test_a_screenshot_of_a_real_run(fault_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A real run's page can be taken a picture of, which is not blank.
 
-    With AIOREQ_SCREENSHOTS=FOLDER the picture is kept there, for the documentation.
+    With AIOREQ_SCREENSHOTS=docs the picture is that of the documentation.
     """
-    server = fault_server(faults.in_turn(faults.ok(503, (("Retry-After", "0"),)), faults.ok(413), faults.ok()))
-    report = Report(f"files to {server.url}")
-    async for each in bulk_upload(server.url, make_files(300, size=20_000)):
+    pictures = Path(os.environ.get("AIOREQ_SCREENSHOTS") or tmp_path).resolve()
+    monkeypatch.chdir(tmp_path)
+    chance = random.Random(4)
+    files = [Path("photos", f"{number:04}.jpg") for number in range(500)]
+    files[0].parent.mkdir()
+    for path in files:
+        path.write_bytes(bytes(int(10 ** chance.uniform(3, 5.8))))
+    numbers = itertools.count(1)
+
+    async def serve(exchange: Exchange) -> None:
+        number = next(numbers)
+        await exchange.read_body()
+        if number % 250 == 0:
+            await exchange.answer(413, body=b"too large for this album")
+        elif number % 40 == 0:
+            await exchange.answer(503, (("Retry-After", "0"),))
+        else:
+            await exchange.answer(201)
+
+    server, report = fault_server(serve), Report("POST to https://example.org/upload")
+    async for each in bulk_upload(server.url, files, concurrency="auto", rate_limit=25e6):
         report.add(each)
-    page = tmp_path / "run.html"
-    picture = Path(os.environ.get("AIOREQ_SCREENSHOTS") or tmp_path).resolve() / "bulk-report.png"
-    page.write_text(report.html())
-    browse(page, "--window-size=500,1800", f"--screenshot={picture}")
+    page, picture = tmp_path / "run.html", pictures / "bulk-report.png"
+    page.write_text(report.html().replace(server.url, "https://example.org"))
+    browse(page, "--window-size=500,1750", f"--screenshot={picture}")
     content = picture.read_bytes()
     assert content.startswith(b"\x89PNG")
     assert len(content) > 20_000

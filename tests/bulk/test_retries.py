@@ -162,7 +162,7 @@ class TestABadDay:
     """Everything at once."""
 
     async def test_all_files_arrive_each_once(self, make_files: MakeFiles):
-        """A server that answers 503 to every fifth request, resets every fiftieth, and is gone for a while."""
+        """A server that answers 503 to every fifth request, resets every fiftieth, and is gone for a second."""
         stored: dict[str, str] = {}
         repeated = Counter[str]()
         numbers = iter(range(1, 1_000_000))
@@ -190,11 +190,12 @@ class TestABadDay:
         server.__enter__()
         results: list[UploadResult] = []
         try:
-            async for result in bulk_upload(server.url, files, field=None, retry=Watched(attempts=12, backoff=0.02)):
+            retry = Watched(attempts=20, backoff=0.02, max_delay=0.3)
+            async for result in bulk_upload(server.url, files, field=None, retry=retry):
                 results.append(result)
                 if len(results) == 400:
                     server.__exit__(None, None, None)
-                    await Watched.refused.wait()
+                    await asyncio.gather(Watched.refused.wait(), asyncio.sleep(1))  # the second is the fault
                     server.__enter__()
         finally:
             server.__exit__(None, None, None)

@@ -329,6 +329,15 @@ class TestBounds:
         with pytest.raises(ValueError, match=next(iter(option)).partition("_")[0]):
             bulk_upload("http://example.org/", [], **option)
 
+    async def test_urls_are_checked(self, new_bin: Bin, make_files: MakeFiles):
+        """What is no URL is refused at once, unless the session's base_url makes one of it."""
+        with pytest.raises(aioreq.InvalidURL, match="scheme"):
+            bulk_upload("example.org/upload", [])
+        server, slash, place = new_bin.url.rpartition("/")
+        async with aioreq.Session(base_url=server + slash) as session:
+            results = await all_of(bulk_upload(place, make_files(3), session=session))
+        assert [result.status for result in results] == [201] * 3
+
 
 class TestResults:
     """What comes back."""
@@ -371,13 +380,14 @@ class TestResults:
     async def test_errors_do_not_keep_what_was_sent(self, fault_server: Any):
         """A kept error keeps its traceback, and not the body that the traceback's frames held."""
         server = fault_server(faults.reset_after(0))
-        [result] = await all_of(bulk_upload(server.url, [Upload(b"x")], retry=None))
+        sent = Upload(b"what was sent", field=None)
+        [result] = await all_of(bulk_upload(server.url, [sent], retry=None))
         assert isinstance(result.error, aioreq.ConnectionError)
         assert result.error.__traceback__ is not None
         assert result.error.request.body is None
         gc.collect()
-        bodies = [thing for thing in gc.get_objects() if isinstance(thing, aioreq._body.Body)]
-        assert bodies == []
+        holders = gc.get_referrers(sent.source)
+        assert [holder for holder in holders if isinstance(holder, aioreq._body.Segment)] == []
 
 
 class TestFairness:

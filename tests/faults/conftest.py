@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
@@ -26,16 +25,8 @@ SIZE = 3 * MIB + 7
 Serve = Callable[..., FaultServer]
 
 
-class NarrowServer(FaultServer):
-    """A fault server at the end of a link like Ethernet, whose segments are small.
-
-    On loopback a segment has 64 KiB, and the sender's kernel holds megabytes of them for a server that doesn't read.
-    """
-
-    def _listen(self) -> socket.socket:
-        listener = super()._listen()
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1460)
-        return listener
+ETHERNET = 1460
+"""Bytes of a segment on a link like Ethernet: the sender's kernel then holds little for a server that doesn't read."""
 
 
 @pytest.fixture(scope="session")
@@ -62,8 +53,8 @@ def serve(transport: str, serving: ssl.SSLContext) -> Iterator[Serve]:
     with ExitStack() as running:
 
         def start(route: Any = None, *, narrow: bool = True, **options: Any) -> FaultServer:
-            make = NarrowServer if narrow else FaultServer
-            server = make(route, tls=serving if transport == "tls" else None, patience=BOUND, **options)
+            options = {"segment": ETHERNET if narrow else None, "patience": BOUND, **options}
+            server = FaultServer(route, tls=serving if transport == "tls" else None, **options)
             servers.append(running.enter_context(server))
             return server
 

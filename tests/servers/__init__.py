@@ -13,4 +13,6 @@
 `path` and `query` are as on the wire, `headers` is a list of [name, value] pairs in their order with names in lower
 case, `length` counts the body's bytes as they came (no encoding is undone), and `body_latin1` is the body as Latin-1
 text, left out at 4 KiB and more.
+
+httpbin is what others have made of the same idea: tests/httpbin goes through what it serves.
 """

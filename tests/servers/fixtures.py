@@ -59,6 +59,15 @@ def node_echo(certificates: "Certificates") -> Iterator[EchoServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def httpbin() -> Iterator[Endpoint]:
+    """httpbin under gunicorn."""
+    from .httpbin_server import httpbin_server
+
+    with httpbin_server() as server:
+        yield server
+
+
 @pytest.fixture(scope="session", params=["uvicorn", "aiohttp", "node"])
 def echo_server(request: pytest.FixtureRequest) -> EchoServer:
     """Each server with the echo contract in turn: the test runs once for each."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from .proxies import RunningProxy, microsocks, ssh_socks, tinyproxy
+from .proxies import RunningProxy, microsocks, squid, ssh_socks, tinyproxy
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +28,20 @@ def http_proxy() -> Iterator[RunningProxy]:
 def private_proxy() -> Iterator[RunningProxy]:
     """tinyproxy, for those with credentials."""
     with tinyproxy(private=True) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def open_squid() -> Iterator[RunningProxy]:
+    """squid, open to all."""
+    with squid() as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def private_squid() -> Iterator[RunningProxy]:
+    """squid, for those with credentials, and for bodies of 5 MB at most."""
+    with squid(private=True, largest_body=5_000_000) as proxy:
         yield proxy
 
 

@@ -1,4 +1,4 @@
-"""Real proxies: tinyproxy, microsocks, and the SOCKS side of ssh."""
+"""Real proxies: tinyproxy, squid, microsocks, and the SOCKS side of ssh."""
 
 import getpass
 import os
@@ -64,6 +64,34 @@ def tinyproxy(*, private: bool = False) -> Iterator[RunningProxy]:
             lines.append(f"BasicAuth {USERNAME} {PASSWORD}")
         configuration.write_text("\n".join(lines) + "\n")
         with server_process([program, "-d", "-c", str(configuration)], listeners=[], awaited=[_LatePort("http", port)]):
+            yield RunningProxy(port, log)
+
+
+@contextmanager
+def squid(*, private: bool = False, largest_body: int | None = None) -> Iterator[RunningProxy]:
+    """squid, an HTTP proxy; a private one wants USERNAME and PASSWORD, and says 413 beyond `largest_body` bytes."""
+    program = require("squid")
+    port = _free_port()
+    with tempfile.TemporaryDirectory(prefix="squid-") as folder:
+        # Started by root, squid goes on as a user of its own, who writes its log and reads what it is told here.
+        Path(folder).chmod(0o777)
+        configuration, log, judge = (Path(folder, name) for name in ("squid.conf", "log", "judge.sh"))
+        lines = [f"http_port 127.0.0.1:{port}", f"access_log stdio:{log}", f"cache_log {folder}/cache.log"]
+        lines += ["pid_filename none", "pinger_enable off", "netdb_filename none", "cache_store_log none"]
+        lines += ["cache deny all", "cache_mem 0", "memory_pools off", "max_filedescriptors 1024"]
+        lines += ["shutdown_lifetime 0 seconds", f"coredump_dir {folder}", "visible_hostname tests"]
+        if largest_body is not None:
+            lines.append(f"request_body_max_size {largest_body} bytes")
+        if private:
+            judge.write_text(
+                f'while read -r claim; do [ "$claim" = "{USERNAME} {PASSWORD}" ] && echo OK || echo ERR; done\n'
+            )
+            lines += [f"auth_param basic program /bin/sh {judge}", "auth_param basic children 1 startup=1"]
+            lines += ["acl known proxy_auth REQUIRED", "http_access allow known", "http_access deny all"]
+        else:
+            lines.append("http_access allow all")
+        configuration.write_text("\n".join(lines) + "\n")
+        with server_process([program, "-N", "-f", str(configuration)], listeners=[], awaited=[_LatePort("http", port)]):
             yield RunningProxy(port, log)
 
 

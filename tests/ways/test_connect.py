@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import os
 import select
 import socket
@@ -18,6 +19,7 @@ from aioreq._net.connect import Address, Connector, _alternating
 from aioreq._net.dial import Dialer
 from aioreq._rules.route import Route
 from tests.servers.certificates import Certificates
+from tests.servers.endpoint import EchoServer, Endpoint
 from tests.servers.nginx import Nginx
 
 Resolver = Callable[[str, int], Any]
@@ -196,6 +198,68 @@ class TestSeveralAddresses:
         async with Session(resolver=giving(*addresses)) as session:
             assert (await session.get("http://two.invalid/status/204")).status_code == 204
         assert time.monotonic() - started < 5  # 40 quarters of a second are 10
+
+    @pytest.mark.parametrize("order", list(itertools.permutations(["refusing", "silent", "living"])), ids="-".join)
+    async def test_one_of_three_lives(
+        self, order: tuple[str, ...], attempts: Attempts, black_hole: tuple[str, int], closed_port: int, nginx: Nginx
+    ) -> None:
+        """Whatever is dead, by refusal or by silence, and wherever it stands, the living address is found."""
+        places = {
+            "refusing": ("127.0.0.1", closed_port),
+            "silent": black_hole,
+            "living": ("127.0.0.1", nginx.plain.port),
+        }
+        seen: list[ConnectionEvent] = []
+        async with Session(
+            resolver=giving(*(places[name] for name in order)),
+            timeout=aioreq.Timeout(connect=20),
+            event_hooks={"connection": seen.append},
+        ) as session:
+            async with asyncio.timeout(5):
+                assert (await session.get("http://three.invalid/status/204")).status_code == 204
+                assert (await session.get("http://three.invalid/status/204")).status_code == 204
+            assert len(attempts.sockets) == 1 + order.index("living")  # none behind the living one was tried
+            assert session.pool.open == 1
+        assert {event.remote for event in seen} == {places["living"]}
+
+    @pytest.mark.parametrize("death", ["refusing", "silent"])
+    @pytest.mark.parametrize("scheme", ["plain", "tls"])
+    async def test_an_upload_goes_to_the_living_one(
+        self,
+        death: str,
+        scheme: str,
+        black_hole: tuple[str, int],
+        closed_port: int,
+        uvicorn_echo: EchoServer,
+        certificates: Certificates,
+    ) -> None:
+        """A body that can be read once is not begun for a dead address, and arrives whole."""
+        endpoint: Endpoint = getattr(uvicorn_echo, scheme)
+        dead = black_hole if death == "silent" else ("127.0.0.1", closed_port)
+        async with Session(
+            resolver=giving(dead, ("127.0.0.1", endpoint.port)), verify=str(certificates.authority)
+        ) as session:
+            response = await session.put(
+                f"{endpoint.scheme}://localhost:{endpoint.port}/echo",
+                data=(b"x" * 50_000 for _ in range(10)),
+                headers={"Content-Length": "500000"},
+            )
+        assert response.json()["length"] == 500_000
+        assert response.upload.complete
+
+    async def test_a_dead_family(self, nginx: Nginx) -> None:
+        """Where IPv6 is refused, IPv4 is used."""
+        async with Session(resolver=giving("::1", "127.0.0.1")) as session:
+            response = await session.get(f"http://two.invalid:{nginx.plain.port}/status/204")
+        assert response.status_code == 204
+
+    async def test_refused_and_silent(self, black_hole: tuple[str, int], closed_port: int) -> None:
+        """When one address refuses and the other is silent, the connect timeout ends it."""
+        for addresses in ((black_hole, ("127.0.0.1", closed_port)), (("127.0.0.1", closed_port), black_hole)):
+            async with Session(resolver=giving(*addresses), timeout=aioreq.Timeout(connect=0.4)) as session:
+                with pytest.raises(ConnectTimeout, match=r"within 0\.4 seconds"):
+                    await session.get("http://two.invalid/")
+                assert session.pool.open == 0
 
     async def test_losers_are_closed(self, attempts: Attempts, black_hole: tuple[str, int], nginx: Nginx) -> None:
         """The attempts that lost the race leave no socket behind."""

@@ -1,0 +1,155 @@
+"""What requests cost, counted: the same on every machine and in every run, so that a change for the worse is seen.
+
+Speed itself is for `make bench`, on a quiet machine. Here a program (tests/costs) sends requests of one kind, N of them
+and 2N; the difference, divided by N, is what each of the later ones costs, whatever the start did. The bounds are a
+little above what it was when they were set: who makes something cheaper may lower them, and what grows with the number
+of requests breaks them.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).with_name("costs") / "program.py"
+N = 100
+KINDS = ("get", "form", "file", "bulk")
+SIZES = {"file": 65_536, "bulk": 4096}
+
+# Bulk shares its hops among 32 items, and when a hop comes back is a matter of timing: its bounds leave more room.
+BOUNDS: dict[str, dict[str, float]] = {
+    "get": {"callbacks": 2, "polls": 2, "hops": 0, "calls": 275, "kept": 0.1, "cyclic": 2, "syscalls": 8},
+    "form": {"callbacks": 2, "polls": 2, "hops": 0, "calls": 450, "kept": 0.1, "cyclic": 2, "syscalls": 8},
+    "file": {"callbacks": 6, "polls": 5, "hops": 1, "calls": 640, "kept": 0.5, "cyclic": 12, "syscalls": 23},
+    "bulk": {"callbacks": 4, "polls": 6, "hops": 0.05, "calls": 640, "kept": 0.5, "cyclic": 3, "syscalls": 18},
+}
+
+
+@dataclass(frozen=True)
+class Costs:
+    """How to run the program."""
+
+    url: str
+    folder: Path
+
+    def count(self, kind: str, measure: str) -> tuple[dict[str, int], dict[str, int]]:
+        """What N requests took, and what 2N did."""
+        once, twice = (json.loads(self._run([], kind, str(count), measure)) for count in (N, 2 * N))
+        return once, twice
+
+    def system_calls(self, kind: str) -> tuple[int, int]:
+        """Futexes aside: whether one thread has to wait for another is chance."""
+        told = self.folder / "strace"
+        before = ["strace", "-f", "-c", "-e", "trace=!futex", "-o", str(told)]
+        found = []
+        for count in (N, 2 * N):
+            self._run(before, kind, str(count))
+            total = re.search(r"(\d+)(?:\s+\d+)? total$", told.read_text(), re.MULTILINE)
+            assert total is not None
+            found.append(int(total[1]))
+        return found[0], found[1]
+
+    def _run(self, before: list[str], kind: str, *arguments: str) -> str:
+        path = self.folder / kind
+        path.write_bytes(bytes(SIZES.get(kind, 0)))
+        command = [*before, sys.executable, str(PROGRAM), kind, self.url, str(path), *arguments]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("COV_CORE")}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+def answer(connection: socket.socket) -> None:
+    """Answer requests when they are whole, each with one write: what the client has to do is then always the same."""
+    with connection:
+        held = b""
+        while True:
+            while b"\r\n\r\n" not in held:
+                if not (more := connection.recv(65_536)):
+                    return
+                held += more
+            head, _, held = held.partition(b"\r\n\r\n")
+            length = re.search(rb"content-length: *(\d+)", head, re.IGNORECASE)
+            left = (int(length[1]) if length else 0) - len(held)
+            while left > 0:
+                left -= len(connection.recv(1024 * 1024))
+            held = b""
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+
+@pytest.fixture(scope="module")
+def costs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Costs]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                connection, _ = listener.accept()
+                if stopping.is_set():
+                    connection.close()
+                    return
+                threading.Thread(target=answer, args=(connection,)).start()
+
+        stopping = threading.Event()
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield Costs(f"http://127.0.0.1:{listener.getsockname()[1]}/", tmp_path_factory.mktemp("costs"))
+        stopping.set()
+        socket.create_connection(listener.getsockname()).close()
+        thread.join()
+
+
+def require(kind: str, what: str, once: int, twice: int) -> None:
+    """The second hundred requests cost no more each than the bound."""
+    each, bound = (twice - once) / N, BOUNDS[kind][what]
+    assert each <= bound, f"{kind}: {each} {what} for each request, and {bound} is the bound"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_request_takes_few_turns_of_the_loop(costs: Costs, kind: str) -> None:
+    """Callbacks, looks at what is ready, and hops to threads: few, and as many for each request however many there are.
+
+    A small upload goes to a thread once; items in bulk share a hop.
+    """
+    once, twice = costs.count(kind, "turns")
+    for what in ("callbacks", "polls", "hops"):
+        require(kind, what, once.get(what, 0), twice.get(what, 0))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_request_takes_few_calls(costs: Costs, kind: str) -> None:
+    """Calls of functions are what Python's time is made of; they are counted in the loop's thread."""
+    once, twice = costs.count(kind, "calls")
+    require(kind, "calls", once["calls"], twice["calls"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_request_leaves_nothing_behind(costs: Costs, kind: str) -> None:
+    """No block of memory stays, and hardly an object is left to the collector of cycles."""
+    once, twice = costs.count(kind, "memory")
+    for what in ("kept", "cyclic"):
+        require(kind, what, once[what], twice[what])
+
+
+@functools.cache
+def can_trace() -> bool:
+    """Whether strace is there, and may do it."""
+    return bool(shutil.which("strace")) and not subprocess.run(["strace", "-c", "true"], capture_output=True).returncode
+
+
+@pytest.mark.skipif(not os.environ.get("CI") and not can_trace(), reason="needs strace, and leave to use it")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_request_takes_few_system_calls(costs: Costs, kind: str) -> None:
+    """One to send, one to receive, and little besides; a small file is opened, read and closed beside that."""
+    require(kind, "syscalls", *costs.system_calls(kind))
