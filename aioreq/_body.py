@@ -21,9 +21,9 @@ import itertools
 import json
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, cast
-from urllib.parse import urlencode
+from urllib.parse import quote_plus
 
 from ._files import FileSource, OpenFile
 from ._threads import READERS
@@ -42,14 +42,13 @@ class Segment(ABC):
 
     Attributes:
         length: bytes, or None when nobody knows (only a body sent with chunked coding may have that).
-        param: the multipart field it belongs to, for progress; None outside of multipart.
         prompt: whether each chunk leaves as it comes, instead of being collected with the next ones.
         answer: the streamed answer that it reads, which keeps a connection until then; or None.
         in_memory: whether every byte is in memory.
         can_read_now: whether ``read_now()`` gives all of it: it is in memory or in a regular file.
     """
 
-    __slots__ = ("length", "param")
+    __slots__ = ("length",)
 
     prompt: ClassVar[bool] = False
     answer: Any = None
@@ -58,7 +57,6 @@ class Segment(ABC):
 
     def __init__(self, length: int | None) -> None:
         self.length = length
-        self.param: Any = None
 
     @property
     def one_shot(self) -> bool:
@@ -84,10 +82,9 @@ class Bytes(Segment):
 
     in_memory = can_read_now = True
 
-    def __init__(self, data: bytes, param: Any = None) -> None:
+    def __init__(self, data: bytes) -> None:
         self.data = data
         self.length: int = len(data)
-        self.param = param
 
     def read_now(self) -> bytes:
         """All of it."""
@@ -115,7 +112,6 @@ class FileRegion(Segment):
             raise InvalidBody(f"{length} bytes were declared, but the file {source.name!r} has {source.size}")
         self.source = source
         self.length: int = length
-        self.param = None
 
     async def open(self) -> OpenFile:
         """Open it in a reader thread; the caller closes it."""
@@ -455,6 +451,8 @@ class Body:
 
     Attributes:
         segments: where the bytes come from, in order.
+        params: the multipart field that each segment belongs to, None for a segment of none; empty outside of
+            multipart. (A segment does not know its field: field and file would keep each other alive.)
         length: their sum, or None when a segment's length isn't known.
         in_memory: whether every byte is in memory.
         can_read_now: whether :meth:`read_now` works: all of it is in memory or in regular files.
@@ -462,8 +460,11 @@ class Body:
         on_block: called with (param, current, total) as bytes leave, poster's ``cb``; or None.
     """
 
-    def __init__(self, segments: Iterable[Segment], content_type: str | None = None) -> None:
+    def __init__(
+        self, segments: Iterable[Segment], content_type: str | None = None, params: Sequence[Any] = ()
+    ) -> None:
         self.segments = tuple(segments)
+        self.params = params
         self.content_type = content_type
         self.on_block: Callable[[Any, int, int], object] | None = None
         length: int | None = 0
@@ -492,7 +493,7 @@ class Body:
 
     def without_length(self) -> Body:
         """The same body for chunked coding."""
-        body = Body(self.segments, self.content_type)
+        body = Body(self.segments, self.content_type, self.params)
         body.length = None
         return body
 
@@ -558,7 +559,15 @@ def form_body(fields: Any) -> Body:
 
 def encode_pairs(fields: Any) -> str:
     """Fields of a query or a form as ``a=1&b=2``, as requests does it."""
-    return urlencode(list(flatten_pairs(fields)))
+    return "&".join([f"{_quoted(name)}={_quoted(value)}" for name, value in flatten_pairs(fields)])
+
+
+def _quoted(value: Any) -> str:
+    """As ``urllib.parse.urlencode`` has it; plain words, which most are, need no look at each character."""
+    text = value if isinstance(value, (str, bytes)) else str(value)
+    if isinstance(text, str) and text.isascii() and text.isalnum():
+        return text
+    return quote_plus(text)
 
 
 def flatten_pairs(fields: Any) -> Iterator[tuple[Any, Any]]:
@@ -567,7 +576,7 @@ def flatten_pairs(fields: Any) -> Iterator[tuple[Any, Any]]:
     Raises:
         InvalidBody: a value is no plain one: a file, an async iterable, a coroutine.
     """
-    pairs = fields.items() if isinstance(fields, Mapping) else fields
+    pairs = fields.items() if isinstance(fields, (dict, Mapping)) else fields
     for name, value in pairs:
         for item in value if _is_many(value) else (value,):
             if item is not None:

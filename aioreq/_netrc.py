@@ -138,6 +138,12 @@ class Netrc:
             raise AuthenticationError(content.failure)
         return content.entries.get(host) or (None if by_name else content.default)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it says nothing about any host, as far as it was read."""
+        content = self._content
+        return not content.entries and content.default is None and content.failure is None
+
     def ignore(self, error: RequestException) -> None:
         """Do without the file, and say why in the log, once for each state of it."""
         if self._ignored is not self._content:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -97,7 +98,7 @@ class Meter:
         return (
             progress is not None
             or body.on_block is not None
-            or any(getattr(segment.param, "cb", None) for segment in body.segments)
+            or any(getattr(param, "cb", None) for param in body.params)
         )
 
     def advance(self, size: int) -> None:
@@ -126,13 +127,13 @@ class Meter:
 def _spans(body: Body) -> list[_Span]:
     spans: list[_Span] = []
     position: int | None = 0
-    for segment in body.segments:
+    for segment, param in itertools.zip_longest(body.segments, body.params):
         if segment.length == 0 or position is None:
             continue
         end = None if segment.length is None else position + segment.length
-        if spans and spans[-1].param is segment.param:
+        if spans and spans[-1].param is param:
             spans[-1].end = end
         else:
-            spans.append(_Span(segment.param, position, end))
+            spans.append(_Span(param, position, end))
         position = end
     return spans

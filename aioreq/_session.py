@@ -522,4 +522,6 @@ async def _dispose(response: Response) -> None:
 
 
 def _call_cookies(cookies: Any) -> dict[str, str]:
+    if cookies is None:
+        return {}
     return {name: checked_cookie(name, value) for name, value in cookie_pairs(cookies)}

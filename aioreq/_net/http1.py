@@ -125,7 +125,10 @@ class Exchange:
         try:
             self._stream.limit(self._terms.timeout.read, self._terms.timeout.write)
             started = perf_counter()
-            await self._start_sending()
+            if self._request.body is None:
+                self._stream.write(self._head())
+            else:
+                await self._start_sending(self._request.body)
             if self._sending is None:
                 whole = await self._whole_answer()
                 if whole is not None:
@@ -148,14 +151,13 @@ class Exchange:
 
     # --- out
 
-    async def _start_sending(self) -> None:
-        request, body = self._request, self._request.body
-        route = self._connection.route
-        head = encode_head(request.method, route.request_target(request.target), route.fields(request.headers))
-        expects = "Expect" in request.headers
-        if body is None:
-            self._stream.write(head)
-            return
+    def _head(self) -> bytes:
+        request, route = self._request, self._connection.route
+        return encode_head(request.method, route.request_target(request.target), route.fields(request.headers))
+
+    async def _start_sending(self, body: Body) -> None:
+        head = self._head()
+        expects = "Expect" in self._request.headers
         body.require_fresh()
         if self._goes_inline(body) and not expects:
             if body.in_memory:

@@ -128,15 +128,28 @@ class ChunkReader(asyncio.StreamReader):
         """The next piece, which must be there."""
         piece = self.pieces.popleft()
         self._held -= len(piece)
-        if self._resting and self._held <= _HIGH_WATER // 2 and self._source is not None:
-            self._resting = False
-            if not self._source.is_closing():
-                self._source.resume_reading()
+        if self._resting and self._held <= _HIGH_WATER // 2:
+            self._go_on_reading()
         return piece
+
+    def _go_on_reading(self) -> None:
+        self._resting = False
+        if self._source is not None and not self._source.is_closing():
+            self._source.resume_reading()
 
     def _wake(self) -> None:
         if self._arrival is not None and not self._arrival.done():
             self._arrival.set_result(None)
+
+
+class ChunkWriter(asyncio.StreamWriter):
+    """A StreamWriter that may be collected as garbage in any thread."""
+
+    def __del__(self) -> None:
+        """Ask nothing of the transport: the stock one does, and aiofastnet's allows that in the loop's thread only.
+
+        Nothing is missed: a transport that nobody has closed warns of that by itself, and closes its socket.
+        """
 
 
 class StreamProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
@@ -237,7 +250,7 @@ class Stream:
         self._transport = transport
         self._protocol = protocol
         self._reader = protocol.reader
-        self._writer = asyncio.StreamWriter(transport, protocol, protocol.reader, loop)
+        self._writer = ChunkWriter(transport, protocol, protocol.reader, loop)
         self._layers: list[TLS] = []  # the one next to the socket first; a second one is TLS through a proxy's TLS
         self._read_limit: float | None = None
         self._read_watch = Watch(loop, self._look_for_read_stall)
@@ -480,9 +493,8 @@ class Stream:
             return
         for piece in pieces:
             self._pass_up(piece, level + 1)
-        to_send = layer.pending()  # an answer to a KeyUpdate (RFC 8446, section 4.6.3)
-        if to_send and not self._transport.is_closing():
-            self._write_below(to_send, level)
+        if layer.has_pending and not self._transport.is_closing():
+            self._write_below(layer.pending(), level)  # an answer to a KeyUpdate (RFC 8446, section 4.6.3)
         if layer.ended:
             self._reader.feed_eof()
 

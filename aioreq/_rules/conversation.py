@@ -133,7 +133,11 @@ def conversation(request: PreparedRequest, rules: Rules) -> Step:
 
 
 def _authenticated(request: PreparedRequest, rules: Rules, home: _Home, history: list[Response]) -> Step:
-    auth = yield from _auth_for(request, rules, home)
+    auth = _given_auth(request, rules, home)
+    if isinstance(auth, NetrcAuth):
+        yield Reading(auth.netrc)
+    if auth is None and rules.netrc is not None and not rules.netrc.is_empty:
+        auth = _looked_up(request, rules.netrc, home)
     if auth is None:
         return (yield from _attempts(request, rules, home))
     flow = auth.flow(request.copy())  # what it puts on is for this origin: a redirect starts without it
@@ -158,22 +162,6 @@ def _checked_letter(letter: Any, auth: Auth) -> PreparedRequest:
     return letter
 
 
-def _auth_for(request: PreparedRequest, rules: Rules, home: _Home) -> Generator[Said, Response, Auth | None]:
-    """The auth that was given for this place; else what a netrc file says, once it has been read."""
-    auth = _given_auth(request, rules, home)
-    if isinstance(auth, NetrcAuth):
-        yield Reading(auth.netrc)
-    if auth is not None or rules.netrc is None or not _may_look_up(request, home):
-        return auth
-    try:
-        # The file's default entry is for the server that the caller named, not for all that this one redirects to.
-        entry = rules.netrc.find(request.target.origin[1], by_name=request.target.origin != home.origin)
-        return None if entry is None else BasicAuth(*entry)
-    except RequestException as error:
-        rules.netrc.ignore(error)
-        return None
-
-
 def _given_auth(request: PreparedRequest, rules: Rules, home: _Home) -> Auth | None:
     """The caller's credentials at home; elsewhere only what was meant for that place."""
     at_home = request.target.origin == home.origin
@@ -185,10 +173,17 @@ def _given_auth(request: PreparedRequest, rules: Rules, home: _Home) -> Auth | N
     return autoauth_for(request.target)
 
 
-def _may_look_up(request: PreparedRequest, home: _Home) -> bool:
-    """Whether a netrc entry may be put on: not over the caller's own header, nor in the clear after https."""
-    downgraded = home.origin[0] == "https" and request.target.scheme == "http"
-    return "Authorization" not in request.headers and not downgraded
+def _looked_up(request: PreparedRequest, netrc: Netrc, home: _Home) -> Auth | None:
+    """What a netrc file has for this place: not over the caller's own header, nor in the clear after https."""
+    if "Authorization" in request.headers or (home.origin[0] == "https" and request.target.scheme == "http"):
+        return None
+    try:
+        # The file's default entry is for the server that the caller named, not for all that this one redirects to.
+        entry = netrc.find(request.target.origin[1], by_name=request.target.origin != home.origin)
+        return None if entry is None else BasicAuth(*entry)
+    except RequestException as error:
+        netrc.ignore(error)
+        return None
 
 
 def _attempts(request: PreparedRequest, rules: Rules, home: _Home) -> Step:

@@ -12,7 +12,8 @@ import ssl
 
 from ..exceptions import SSLError
 
-_READ_SIZE = 256 * 1024
+# A read gives one record at most, and room for more would be allocated and given back each time.
+_READ_SIZE = 16 * 1024
 _RECORD_HEAD = 5  # type, version and length (RFC 8446, section 5.1)
 
 
@@ -55,6 +56,11 @@ class TLS:
             self.ready = True
         return self._outgoing.read()
 
+    @property
+    def has_pending(self) -> bool:
+        """Whether :meth:`pending` would return anything."""
+        return bool(self._outgoing.pending)
+
     def pending(self) -> bytes:
         """Records to send that no other call has returned."""
         return self._outgoing.read()
@@ -86,10 +92,11 @@ class TLS:
         if self._broken is not None:
             raise SSLError(self._broken)
         chunks: list[bytes] = []
+        incoming, read = self._incoming, self._object.read
         # An SSLWantReadError costs more than a small read: ask only while there is something to ask for.
-        while self._incoming.pending or self._object.pending():
+        while (left := incoming.pending) or self._object.pending():
             try:
-                chunk = self._object.read(_READ_SIZE)
+                chunk = read(_READ_SIZE if left > _READ_SIZE or not left else left)
             except ssl.SSLWantReadError:
                 break
             except ssl.SSLZeroReturnError:

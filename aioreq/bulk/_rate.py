@@ -172,7 +172,7 @@ class RateLimit:
         if body.in_memory and body.length is not None and body.length <= self.piece:
             await self.take(origin, body.length)
             return body
-        return Body([_Paced(segment, self, origin) for segment in body.segments], body.content_type)
+        return Body([_Paced(segment, self, origin) for segment in body.segments], body.content_type, body.params)
 
 
 class _Paced(Segment):
@@ -184,7 +184,6 @@ class _Paced(Segment):
 
     def __init__(self, segment: Segment, limit: RateLimit, origin: Origin | None) -> None:
         super().__init__(segment.length)
-        self.param = segment.param
         self._segment = segment
         self._limit = limit
         self._origin = origin

@@ -24,10 +24,14 @@ class MultipartBody(Body):
         # A random boundary can't be in the data; one that the caller chose can, and is looked for.
         self.boundary = gen_boundary().encode("ascii") if boundary is None else quoted_boundary(boundary)
         segments: list[Segment] = []
+        owners: list[MultipartParam | None] = []
         for param in params:
-            segments += param.segments(self.boundary, watch=boundary is not None)
+            own = param.segments(self.boundary, watch=boundary is not None)
+            segments += own
+            owners += [param] * len(own)
         segments.append(Bytes(b"--%b--\r\n" % self.boundary))
-        super().__init__(segments, f"multipart/form-data; boundary={self.boundary.decode('ascii')}")
+        owners.append(None)
+        super().__init__(segments, f"multipart/form-data; boundary={self.boundary.decode('ascii')}", owners)
         self.on_block = cb
 
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:

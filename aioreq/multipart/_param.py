@@ -52,6 +52,9 @@ def quoted_boundary(boundary: str | bytes) -> bytes:
     return quoted
 
 
+_END = Bytes(b"\r\n")
+
+
 class MultipartParam:
     """One parameter of a ``multipart/form-data`` request.
 
@@ -102,7 +105,6 @@ class MultipartParam:
             self.value = segment.data
         elif fileobj is not None:
             self._segment = describe(fileobj, filesize)
-            self._segment.param = self
             filesize = self._segment.length
         self.filesize = filesize
         self.filetype = filetype or self._guess_type(value)
@@ -271,11 +273,11 @@ class MultipartParam:
             if watch:
                 refuse_boundary(data, b"--" + boundary, self.name)
             if len(data) <= _WORTH_COPYING:
-                return [Bytes(b"%b%b\r\n" % (head, data), self)]
-            segment = Bytes(data, self)
+                return [Bytes(b"%b%b\r\n" % (head, data))]
+            segment = Bytes(data)
         else:
             segment = Watched(self._segment, b"--" + boundary, self.name) if watch else self._segment
-        return [Bytes(head, self), segment, Bytes(b"\r\n", self)]
+        return [Bytes(head), segment, _END]
 
 
 class Watched(Segment):
@@ -285,7 +287,6 @@ class Watched(Segment):
 
     def __init__(self, segment: Segment, delimiter: bytes, name: str) -> None:
         super().__init__(segment.length)
-        self.param = segment.param
         self._segment = segment
         self._delimiter = delimiter
         self._name = name
