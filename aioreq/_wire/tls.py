@@ -94,9 +94,9 @@ class TLS:
         chunks: list[bytes] = []
         incoming, read = self._incoming, self._object.read
         # An SSLWantReadError costs more than a small read: ask only while there is something to ask for.
-        while (left := incoming.pending) or self._object.pending():
+        while incoming.pending or self._object.pending():
             try:
-                chunk = read(_READ_SIZE if left > _READ_SIZE or not left else left)
+                chunk = read(_READ_SIZE)
             except ssl.SSLWantReadError:
                 break
             except ssl.SSLZeroReturnError:
