@@ -76,12 +76,12 @@ class OpenFile(Descriptor):
                 data += more
         return data
 
-    def read_into(self, place: memoryview) -> None:
-        """The file's first bytes, exactly as many as there is room for, or :class:`FileChanged`. Blocks."""
+    def read_into(self, place: memoryview, offset: int = 0) -> None:
+        """The bytes from ``offset``, exactly as many as there is room for, or :class:`FileChanged`. Blocks."""
         with self as fd:
-            at = _pread_into(fd, place, 0, self.source.name)
+            at = _pread_into(fd, place, offset, self.source.name)
             while at < len(place):
-                more = _pread_into(fd, place[at:], at, self.source.name)
+                more = _pread_into(fd, place[at:], offset + at, self.source.name)
                 if not more:
                     raise self.changed()
                 at += more

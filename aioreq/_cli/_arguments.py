@@ -71,7 +71,7 @@ def _add_upload(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         allow_abbrev=False,
     )
     command.add_argument("url", metavar="URL", help="where to; - when the manifest says it for each item")
-    command.add_argument("paths", metavar="PATH", nargs="*", help="files and folders")
+    command.add_argument("paths", metavar="PATH", nargs="*", default=[], help="files and folders")
     command.add_argument("--manifest", metavar="FILE", action="append", default=[], help="a list of items; - for stdin")
     what = command.add_argument_group("what is sent")
     what.add_argument("--field", metavar="NAME", help="the form's field (default: file)")
@@ -90,7 +90,7 @@ def _add_upload(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     told.add_argument("--dry-run", action="store_true", help="say what would be sent, and send nothing")
     told.add_argument(
         "--report", metavar="FILE", action="append", default=[], type=_report,
-        help="write every result to a .jsonl file, or a picture of the run to a .html file; can be repeated",
+        help="write every result to a .jsonl file, or a page about the run to a .html file; can be repeated",
     )  # fmt: skip
     told.add_argument("-q", "--quiet", action="store_true", help="say nothing but what has failed")
     told.add_argument("--json", action="store_true", help="print every result as a line of JSON")

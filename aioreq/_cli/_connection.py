@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import warnings
 from typing import Any
 
 from .._net.pool import Limits
@@ -30,4 +31,16 @@ def _credentials(given: str | None) -> tuple[str, str] | None:
     if given is None:
         return None
     user, mark, password = given.partition(":")
-    return user, password if mark else getpass.getpass(f"Password for {user}: ")
+    return user, password if mark else _asked(f"Password for {user}: ")
+
+
+def _asked(question: str) -> str:
+    """A password from the terminal, and from nowhere else: it would be seen, or standard input is a manifest."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", getpass.GetPassWarning)
+        try:
+            return getpass.getpass(question)
+        except (EOFError, getpass.GetPassWarning):
+            raise ValueError(
+                "there is no terminal to ask for the password: write --auth USER:PASSWORD, or put it into ~/.netrc"
+            ) from None

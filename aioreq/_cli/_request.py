@@ -34,6 +34,8 @@ async def _send(options: Options) -> int:
             _write(_head(response))
         else:
             await _show(response, options)
+            if not response.ok and not options.include:  # what it says may be nothing
+                print(f"aioreq: {response.status_code} {response.reason}".rstrip(), file=sys.stderr)  # noqa: T201
         return 0 if response.ok else 1
 
 

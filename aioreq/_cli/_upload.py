@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -19,11 +20,13 @@ from ..bulk import BulkUpload, Concurrency, Planned, Report, Upload, UploadResul
 from ..bulk._picture import size_text, time_text
 from ..bulk._place import quoted, stable_url
 from ..bulk._record import plan_record_of, record_of
+from ..exceptions import InvalidURL
 from ._again import same_again
 from ._arguments import Options
 from ._connection import session_for
 from ._display import Display, display_for, printable
 
+_FILLED_IN = re.compile(r"\{\w*\}")
 _SHOWN_FAILURES = 10
 _SHOWN_SLOWEST = 3
 
@@ -39,8 +42,11 @@ def upload(options: Options) -> int:
 
 
 def _opened(path: str) -> TextIO:
-    # A file's name need not be UTF-8.
-    return Path(path).open("w", encoding="utf-8", errors="backslashreplace")
+    try:
+        # A file's name need not be UTF-8.
+        return Path(path).open("w", encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise ValueError(f"can't write the report '{path}': {error.strerror}") from error
 
 
 # --- what is to be uploaded
@@ -71,6 +77,8 @@ def _url(text: str) -> str | Callable[[Upload], str] | None:
     if text == "-":
         return None
     parse_url(text)
+    for unknown in set(_FILLED_IN.findall(text)) - {"{name}", "{base}"}:
+        raise InvalidURL(f"the URL has {unknown}: what can be filled in is {{name}} and {{base}}")
     if "{name}" not in text and "{base}" not in text:
         return text
 

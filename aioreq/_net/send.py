@@ -15,6 +15,7 @@ from .._progress import Meter, Upload
 from .._wire.http1 import LAST_CHUNK, encode_chunk
 from ..exceptions import RequestException
 from . import pump
+from .blocks import read_blocks
 from .stream import Stream
 
 # Pieces smaller than this are collected and leave together.
@@ -23,6 +24,8 @@ _PACK = 64 * 1024
 # has left is told behind each, and on a slow line a megabyte takes many seconds.
 _SLICE = 1024 * 1024
 _WATCHED_SLICE = _PACK
+# What is encrypted and written at a time: it stays in the processor's cache between the two.
+_ENCRYPTED = 128 * 1024
 # Below this a thread hop costs more than the copy that it saves.
 _WORTH_PUMPING = 256 * 1024
 # How long the body waits for "100 Continue" from a server that may never have heard of it (RFC 9110, 10.1.1).
@@ -86,14 +89,14 @@ class Sender:
     async def _send(self, segment: Segment) -> None:
         if isinstance(segment, Bytes):
             await self._send_bytes(segment.data)
-        elif isinstance(segment, FileRegion) and segment.length >= _WORTH_PUMPING and self._can_pump:
-            await self._send_file(segment)
+        elif isinstance(segment, FileRegion) and segment.length >= _WORTH_PUMPING and self._body.length is not None:
+            await (self._send_file(segment) if self._can_pump else self._send_blocks(segment))
         else:
             await self._send_chunks(segment)
 
     @property
     def _can_pump(self) -> bool:
-        return pump.AVAILABLE and self._stream.is_plain and self._body.length is not None
+        return pump.AVAILABLE and self._stream.is_plain
 
     async def _send_bytes(self, data: bytes) -> None:
         if len(data) <= _PACK:
@@ -110,6 +113,31 @@ class Sender:
             await pump.pump(self._stream, file, segment.length, self._moved, watched=self._meter is not None)
         except pump.Unsupported:
             await self._send_chunks(segment)
+        finally:
+            file.close()
+
+    async def _send_blocks(self, segment: FileRegion) -> None:
+        """A file where the kernel can't do it: read ahead, and over TLS into buffers that are used again.
+
+        Records are copies, so nobody holds a buffer behind a write; without TLS a transport may.
+        """
+        if self._stream.is_plain:
+            await self._send_chunks(segment)
+            return
+        file = await segment.open()
+        try:
+            await self._flush()
+            async with contextlib.aclosing(read_blocks(file, segment.length)) as blocks:
+                async for block in blocks:
+                    for start in range(0, len(block), _ENCRYPTED):
+                        piece = block[start : start + _ENCRYPTED]
+                        self._written += len(piece)
+                        self._stream.write(piece)
+                        if self._stream.unsent:
+                            self._count()
+                            await self._stream.drain()
+                        self._count()
+                    await asyncio.sleep(0)
         finally:
             file.close()
 

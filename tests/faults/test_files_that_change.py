@@ -198,6 +198,7 @@ def broken_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     def breaks() -> None:
         monkeypatch.setattr(os, "sendfile", fail)
         monkeypatch.setattr(os, "pread", fail)
+        monkeypatch.setattr(os, "preadv", fail, raising=False)
 
     return breaks
 
