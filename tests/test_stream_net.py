@@ -1,6 +1,7 @@
 """The room with the sockets: moments that must not pass, bytes in both directions, and how a connection ends."""
 
 import asyncio
+import random
 import select
 import socket
 import ssl
@@ -308,6 +309,58 @@ class TestStream:
         await draining
         assert received == len(data)
         assert stream.unsent == 0
+
+    @pytest.mark.parametrize("last", [b"answer", bytes(MIB)])
+    async def test_much_comes_in(self, stream: Stream, ends: Any, last: bytes):
+        """Much that comes in at once arrives whole and in order, and so do small answers before and behind it."""
+        received = bytearray()
+        for answer in (b"answer", random.Random(1).randbytes(8 * MIB), b"answer", last):
+            sending = asyncio.create_task(asyncio.to_thread(ends[1].sendall, answer))
+            del received[:]
+            while len(received) < len(answer):
+                received += await stream.receive()
+            await sending
+            assert received == answer
+            assert stream.untouched
+        ends[1].close()
+        assert await stream.receive() == b""
+        assert stream.ended_cleanly
+
+    async def test_a_reset_while_much_comes_in(self, stream: Stream, ends: Any):
+        """What had arrived before a reset in the middle of it is received; only then it has ended, badly."""
+        sent = random.Random(2).randbytes(2 * MIB)
+        stream.write(b"request")
+        await stream.drain()
+        received = bytearray()
+        theirs = ends[1]
+        sending = asyncio.create_task(asyncio.to_thread(theirs.sendall, sent))
+        while len(received) < len(sent):
+            received += await stream.receive()
+        await sending
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        theirs.sendall(b"last")
+        theirs.close()  # with the request unread: RST
+        assert received == sent
+        assert await stream.receive() == b"last"
+        assert await stream.receive() == b""
+        assert not stream.ended_cleanly
+
+    async def test_drain_while_much_comes_in(self, stream: Stream, ends: Any):
+        """Writing waits for the kernel then as ever."""
+        upload, download = bytes(32 * MIB), bytes(16 * MIB)
+        sending = asyncio.create_task(asyncio.to_thread(ends[1].sendall, download))
+        received = 0
+        while received < 4 * MIB:
+            received += len(await stream.receive())
+        stream.write(upload)
+        draining = asyncio.create_task(stream.drain())
+        while received < len(download):
+            received += len(await stream.receive())
+        await sending
+        assert stream.unsent
+        assert await asyncio.to_thread(_receive_exactly, ends[1], len(upload)) == len(upload)
+        await draining
+        assert not stream.unsent
 
     async def test_what_was_said_before_a_reset(self, stream: Stream, ends: Any):
         """An answer that arrived before the connection was reset is received; only then it has ended, badly."""

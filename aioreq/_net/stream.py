@@ -32,6 +32,8 @@ from .stall import LOOKS, Stall, kernel_queue
 from .watch import Watch
 
 _RECEIVE_SIZE = 256 * 1024
+# What ends a row of large pieces.
+_SMALL = 64 * 1024
 # How much may wait in the reader before the socket is left alone (and the server's window fills).
 _HIGH_WATER = 1024 * 1024
 # Nothing on its way: neither in our hands nor in the kernel's.
@@ -184,6 +186,8 @@ class StreamProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Called by the loop when it has read."""
         self.data_received(bytes(self._view[:nbytes]))
+        if nbytes == len(self._view) and self._connection is not None:
+            self._connection.set_protocol(_InBulk(self, self._connection))
 
     def data_received(self, data: bytes) -> None:
         """Called by a loop that takes every stock protocol's child for one that wants bytes, as uvloop does."""
@@ -208,6 +212,40 @@ class StreamProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
         super().connection_lost(None)
         if self.disturbed is not None:
             self.disturbed()
+
+
+class _InBulk(asyncio.Protocol):
+    """Stands in for a StreamProtocol while much comes in: each piece is then received into memory of its own.
+
+    For a small piece that memory is what makes asyncio slow; for a large one it is cheaper than the copy out of the
+    loop's buffer (a quarter of the time that a large download takes).
+    """
+
+    def __init__(self, owner: StreamProtocol, transport: asyncio.Transport) -> None:
+        self._owner = owner
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the loop."""
+        if len(data) < _SMALL:
+            self._transport.set_protocol(self._owner)
+        self._owner.data_received(data)
+
+    def eof_received(self) -> bool:
+        """Called by the loop."""
+        return self._owner.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the loop."""
+        self._owner.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Called by the loop."""
+        self._owner.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Called by the loop."""
+        self._owner.resume_writing()
 
 
 def _never(_data: bytes) -> bool:
@@ -544,7 +582,7 @@ def broken_off(error: Exception) -> BrokenOff:
 
 def _poll_for(fd: int) -> Callable[[], object]:
     """A function that tells, without waiting, whether something is to be read from a descriptor, or it is closed."""
-    if hasattr(select, "poll"):
+    if hasattr(select, "poll") and fd >= 0:
         poll = select.poll()
         poll.register(fd, select.POLLIN)
         return partial(poll.poll, 0)
