@@ -559,7 +559,7 @@ def form_body(fields: Any) -> Body:
 
 def encode_pairs(fields: Any) -> str:
     """Fields of a query or a form as ``a=1&b=2``, as requests does it."""
-    return "&".join([f"{_quoted(name)}={_quoted(value)}" for name, value in flatten_pairs(fields)])
+    return "&".join(["=".join((_quoted(name), _quoted(value))) for name, value in flatten_pairs(fields)])
 
 
 def _quoted(value: Any) -> str:
@@ -585,7 +585,7 @@ def flatten_pairs(fields: Any) -> Iterator[tuple[Any, Any]]:
 
 def _is_many(value: Any) -> bool:
     one = isinstance(value, (str, bytes, bytearray, memoryview)) or hasattr(value, "read")
-    return not one and hasattr(value, "__iter__")
+    return not one and hasattr(value, "__iter__") and not isinstance(value, Mapping)
 
 
 def _plain(name: Any, value: Any) -> Any:
@@ -599,6 +599,8 @@ def _plain(name: Any, value: Any) -> Any:
         raise InvalidBody(f"the value of {name!r} is a coroutine that nobody awaited: write 'await' before it")
     if hasattr(value, "read") or hasattr(value, "__aiter__"):
         raise InvalidBody(f"the value of {name!r} is a source of bytes ({type(value).__name__}): pass it in files=")
+    if isinstance(value, Mapping):
+        raise InvalidBody(f"the value of {name!r} is a {type(value).__name__}, which no form holds: pass json= or text")
     return value
 
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ._headers import Headers
 from ._message import PreparedRequest, Response
@@ -19,8 +18,7 @@ from .exceptions import RequestException
 logger = logging.getLogger("aioreq")
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptEvent:
+class AttemptEvent(NamedTuple):
     """A request is about to be tried again.
 
     Attributes:
@@ -38,8 +36,7 @@ class AttemptEvent:
     response: Response | None
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionEvent:
+class ConnectionEvent(NamedTuple):
     """A request has its connection.
 
     Attributes:
@@ -57,8 +54,7 @@ class ConnectionEvent:
     tls: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class InterimEvent:
+class InterimEvent(NamedTuple):
     """A 1xx answer came before the final one (RFC 9110, section 15.2)."""
 
     request: PreparedRequest
@@ -66,8 +62,7 @@ class InterimEvent:
     headers: Headers
 
 
-@dataclass(frozen=True, slots=True)
-class ResendEvent:
+class ResendEvent(NamedTuple):
     """A connection that was used before turned out to be dead: the request goes out again at once, on another.
 
     Attributes:

@@ -81,7 +81,8 @@ def checked_header(name: Any, value: Any) -> tuple[str, str]:
         InvalidHeader: the name is not a token, or the value holds CR, LF or NUL, or can't be written in latin-1
             (RFC 9110, section 5.5). White space around it is no part of it, and is left out.
     """
-    if name in _USUAL_NAMES and isinstance(value, str) and value.isascii() and value.isprintable():
+    is_text = isinstance(name, str) and isinstance(value, str)
+    if is_text and name in _USUAL_NAMES and value.isascii() and value.isprintable():
         return name, value.strip(" ")
     if isinstance(name, bytes):
         name = name.decode("latin-1")

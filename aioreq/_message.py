@@ -8,14 +8,12 @@ import io
 import json
 import os
 import re
-import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from datetime import timedelta
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ._body import Body, Bytes, Iteration, Segment, bytes_body
 from ._headers import Headers, is_token
-from ._progress import DownloadProgress, Upload
+from ._progress import DownloadProgress, Upload, check_callback
 from ._threads import READERS
 from ._url import Target
 from .exceptions import (
@@ -28,6 +26,9 @@ from .exceptions import (
     ResponseNotRead,
     StreamConsumedError,
 )
+
+if TYPE_CHECKING:
+    import datetime as dt
 
 # A hop to a worker thread for each piece that is written: larger pieces, fewer hops.
 _SAVED_AT_ONCE = 1024 * 1024
@@ -170,11 +171,12 @@ def checked_method(name: Any) -> str:
     Raises:
         InvalidMethod: it is not a token.
     """
-    if name in _KNOWN_METHODS:
-        return str(name)
-    if not isinstance(name, str) or not is_token(name):
+    if not isinstance(name, str) or not (name in _KNOWN_METHODS or is_token(name)):
         raise InvalidMethod(f"{name!r} can't be a method: a method is a token such as 'GET' or 'PROPFIND'")
     return name.upper()
+
+
+_GONE = "the answer was read in pieces or closed before, and is not kept: read it once, inside its block"
 
 
 class AnswerStream(Protocol):
@@ -273,9 +275,11 @@ class Response:
         return self.status_code in (301, 302, 303, 307, 308) and "Location" in self.headers
 
     @property
-    def elapsed(self) -> timedelta:
+    def elapsed(self) -> dt.timedelta:
         """From the first byte of the request to the head of the answer."""
-        return timedelta(seconds=self._elapsed)
+        import datetime as dt
+
+        return dt.timedelta(seconds=self._elapsed)
 
     @property
     def content(self) -> bytes:
@@ -287,7 +291,7 @@ class Response:
         """
         if self._content is None:
             if self._stream is None or self._begun:
-                raise StreamConsumedError("the answer was read in pieces, and is not kept", response=self)
+                raise StreamConsumedError(_GONE, response=self)
             raise ResponseNotRead("the answer is not read yet: 'await response.read()' first", response=self)
         return self._content
 
@@ -421,7 +425,7 @@ class Response:
     async def _chunks(self) -> AsyncGenerator[bytes, None]:
         stream = self._stream
         if stream is None or self._begun:
-            raise StreamConsumedError("the answer was read in pieces before, and is not kept", response=self)
+            raise StreamConsumedError(_GONE, response=self)
         self._begun = True  # the stream stays, for aclose(): a loop left with break does not end this generator
         try:
             while chunk := await stream.receive():
@@ -467,8 +471,9 @@ class Response:
         import aiofiles
         import aiofiles.os
 
+        check_callback(progress, "a DownloadProgress")
         target = os.fspath(path)
-        partial = f"{target}.{secrets.token_hex(4)}.part"
+        partial = f"{target}.{os.urandom(4).hex()}.part"
         total = self._declared_length()
         received = 0
         try:

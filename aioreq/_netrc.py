@@ -64,6 +64,7 @@ class Netrc:
         self._next_look = 0.0
         self._is_named = file is not None
         self._paths = (os.fspath(file),) if file is not None else tuple(map(os.path.expanduser, _OWN))
+        self._seen: _Seen | None = None  # with the last look
         self._content = _Content()
         self._ignored: _Content | None = None
 
@@ -81,13 +82,12 @@ class Netrc:
     def due(self) -> bool:
         """Whether the file is not read yet, or has changed since. Where there is none, nothing is to be read."""
         now = monotonic()
-        if now < self._next_look:
-            return False
-        self._next_look = now + self._patience
-        seen = self._look()
-        if seen != self._content.seen and seen[1] is None:
-            self._content = self._missing(seen)
-        return seen != self._content.seen
+        if now >= self._next_look:
+            self._next_look = now + self._patience
+            self._seen = seen = self._look()
+            if seen != self._content.seen and seen[1] is None:
+                self._content = self._missing(seen)
+        return self._seen != self._content.seen  # for all who ask until it has been read, not for the first one only
 
     def _missing(self, seen: _Seen) -> _Content:
         """A file must be there if it was named; the user's own need not."""
@@ -102,6 +102,10 @@ class Netrc:
 
     def read(self) -> None:
         """Read the file; what is wrong with it is told by :meth:`find`."""
+        self._content = content = self._read()
+        self._seen = content.seen
+
+    def _read(self) -> _Content:
         import netrc
 
         seen = self._look()  # before reading: what changes meanwhile is read the next time
@@ -111,13 +115,12 @@ class Netrc:
             hosts = netrc.netrc(None if self._is_checked(seen[0]) else seen[0]).hosts
             entries = {host.lower(): Entry(user or account, secret) for host, (user, account, secret) in hosts.items()}
         except FileNotFoundError:  # it was there a moment ago
-            self._content = self._missing((seen[0], None))
-            return
+            return self._missing((seen[0], None))
         except netrc.NetrcParseError as error:
             failure = f"the netrc file can't be read: {_without_token(error.msg)}{_place(error.lineno)}"
         except (OSError, ValueError) as error:  # a directory, or no text
             failure = f"the netrc file can't be read: {error}"
-        self._content = _Content(seen, entries, entries.pop("default", None), failure)
+        return _Content(seen, entries, entries.pop("default", None), failure)
 
     def _is_checked(self, path: str) -> bool:
         """Whether the parser sees to it that nobody else can read the file: it does when it is not told which."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ._body import Body
 
 
-@dataclass(frozen=True, slots=True)
-class UploadProgress:
+class UploadProgress(NamedTuple):
     """How far one upload has come.
 
     Attributes:
@@ -32,8 +32,7 @@ class UploadProgress:
     attempt: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class DownloadProgress:
+class DownloadProgress(NamedTuple):
     """How far one download has come.
 
     Attributes:
@@ -46,6 +45,24 @@ class DownloadProgress:
 
 
 ProgressCallback = Callable[[UploadProgress], object]
+
+
+def check_callback(progress: Any, told: str) -> None:
+    """Refuse a ``progress=`` that could not be called, or would have to be awaited; None is none.
+
+    Args:
+        progress: what a caller handed in.
+        told: what it would be called with, such as "an UploadProgress".
+
+    Raises:
+        TypeError: it is no plain function.
+    """
+    if progress is None:
+        return
+    if not callable(progress):
+        raise TypeError(f"progress= is a function of {told}, not {type(progress).__name__}")
+    if inspect.iscoroutinefunction(progress):
+        raise TypeError(f"progress= is a plain function of {told}, not an async one")
 
 
 class Upload:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
@@ -21,7 +22,7 @@ from ._net.proxy import require_socks
 from ._net.transport import Network, Transport, describe
 from ._net.trust import check_trust
 from ._netrc import Netrc
-from ._progress import ProgressCallback
+from ._progress import ProgressCallback, check_callback
 from ._rules.auth import as_auth
 from ._rules.conversation import Pause, Reading, Rules, Said, Step, conversation
 from ._rules.cookies import Cookies, checked_cookie, cookie_pairs
@@ -174,13 +175,19 @@ class Session:
             raise SessionClosed("the session belongs to another event loop: make one for each")
 
     async def aclose(self) -> None:
-        """Close all connections, those in use too. Closing twice is fine."""
+        """Close all connections, those in use too. Closing twice is fine.
+
+        Raises:
+            SessionClosed: it was used in another event loop, where its connections are.
+        """
         if self._closed:
             return
         self._closed = True
         if self._loop is None:
             return
         try:
+            if self._loop is not asyncio.get_running_loop():
+                raise SessionClosed("the session belongs to another event loop: close it there, before that ends")
             await self._transport.aclose()
         finally:
             _threads.release()
@@ -308,8 +315,9 @@ class Session:
             RequestException: there was no answer.
         """
         self._begin()
-        if progress is not None and not callable(progress):
-            raise TypeError(f"progress= is a function of an UploadProgress, not {type(progress).__name__}")
+        if not isinstance(request, Request):
+            raise TypeError(f"send() sends an aioreq.Request, not {type(request).__name__}: for a URL there is get()")
+        check_callback(progress, "an UploadProgress")
         limits = self._timeout if timeout is _UNSET else Timeout.of(timeout)
         rules = Rules(
             auth=as_auth(request.auth) or self._auth,
@@ -464,27 +472,32 @@ def _require_settings(max_redirects: Any, limits: Any, resolver: Any, transport:
 
 
 _CALL_OPTIONS = {"timeout", "allow_redirects", "progress", "expect_continue", "retry", "stream"}
-# What other clients take with each call, and where it belongs here.
+# What other clients take with each call, and what it is here.
 _ELSEWHERE = {
-    "verify": "aioreq.Session(verify=...)",
-    "cert": "aioreq.Session(cert=...)",
-    "proxy": "aioreq.Session(proxy=...)",
     "proxies": "aioreq.Session(proxy=...)",
     "hooks": "aioreq.Session(event_hooks=...)",
     "ssl": "aioreq.Session(verify=...)",
     "follow_redirects": "allow_redirects=",
     "content": "data=",
     "body": "data=",
+    "file": "files=",
+    "header": "headers=",
+    "expect100": "expect_continue=",
 }
 
 
 def _check_options(options: Mapping[str, Any]) -> None:
     for name in options:
         if name not in _CALL_OPTIONS:
-            hint = (
-                f": use {_ELSEWHERE[name]}" if name in _ELSEWHERE else f"; there are {', '.join(sorted(_CALL_OPTIONS))}"
-            )
-            raise TypeError(f"a call has no option {name!r}{hint}")
+            raise TypeError(f"a call has no option {name!r}{_instead_of(name)}")
+
+
+def _instead_of(name: str) -> str:
+    if name in _ELSEWHERE:
+        return f": use {_ELSEWHERE[name]}"
+    if name in inspect.signature(Session).parameters:
+        return f": use aioreq.Session({name}=...)"
+    return f"; there are {', '.join(sorted(_CALL_OPTIONS))}"
 
 
 def _own_headers() -> Headers:

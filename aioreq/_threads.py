@@ -50,6 +50,11 @@ class _Work:
         except BaseException as error:
             self.error = error
 
+    def fail(self, error: RuntimeError) -> None:
+        """Hand over why it can't be done, in the loop."""
+        if not self.waiter.done():
+            self.waiter.set_exception(error)
+
     def tell(self) -> None:
         """Hand over what came of it, in the loop."""
         if self.waiter.done():
@@ -83,9 +88,16 @@ class WorkerPool(Executor):
 
     def submit(self, work: Callable[..., T], /, *args: Any, **options: Any) -> Future[T]:
         """Run ``work`` in a thread."""
-        if self._executor is None:
-            self._executor = ThreadPoolExecutor(self.size, thread_name_prefix=f"aioreq-{self.name}")
-        return self._executor.submit(work, *args, **options)
+        while True:
+            executor = self._executor
+            if executor is None:
+                executor = self._executor = ThreadPoolExecutor(self.size, thread_name_prefix=f"aioreq-{self.name}")
+            try:
+                return executor.submit(work, *args, **options)
+            except RuntimeError:
+                if executor is self._executor:
+                    raise
+                # stopped just now: the last session of another thread was closed
 
     def start(self, work: Callable[..., T], *args: Any) -> asyncio.Future[T]:
         """Begin ``work(*args)`` in a thread; the future belongs to the running loop."""
@@ -107,9 +119,14 @@ class WorkerPool(Executor):
         return waiter
 
     def _send_gathered(self, loop: asyncio.AbstractEventLoop) -> None:
-        works = self._gathered.pop(loop)
+        works = self._gathered.pop(loop, ())
         for start in range(0, len(works), _SHARED):
-            self.submit(_run_together, works[start : start + _SHARED], loop)
+            together = works[start : start + _SHARED]
+            try:
+                self.submit(_run_together, together, loop)
+            except RuntimeError as error:  # no thread can be started
+                for work in together:
+                    work.fail(error)
 
     async def acquire(self, make: Callable[..., T], *args: Any, discard: Callable[[T], object]) -> T:
         """Run ``make(*args)``, whose result must not be lost: a caller that was cancelled has it discarded."""

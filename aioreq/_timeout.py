@@ -45,6 +45,11 @@ class Timeout:
             return value
         if isinstance(value, tuple) and len(value) == 2:  # requests' form
             return cls(connect=value[0], read=value[1], write=value[1])
+        if isinstance(value, tuple):
+            raise ValueError(
+                f"timeout={value!r} is not a number of seconds above 0, nor a pair (connect, read) of them; "
+                "aioreq.Timeout has names for more"
+            )
         return cls(value, value, value, value)
 
 

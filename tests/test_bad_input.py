@@ -426,8 +426,8 @@ class TestBodies:
             await session.post(server.url, data=tmp_path / "file", headers={"Content-Length": "4"})
 
     async def test_text_where_bytes_were_promised(self, server: FaultServer, session: Session):
-        """A list of texts is no body, and a form's field takes no mapping that hides text."""
-        with pytest.raises(InvalidBody, match="the length of this list is not known"):
+        """A list of texts is no body, and a file that gives text is none either."""
+        with pytest.raises(InvalidBody, match="list can't be sent"):
             await session.post(server.url, data=["text", "text"])
         with pytest.raises(InvalidBody, match="gives text, not bytes"):
             await session.post(server.url, data=io.TextIOWrapper(io.BytesIO(b"x")))
@@ -442,10 +442,13 @@ class TestBodies:
             ({"json": float("nan")}, "json= can't be encoded: Out of range float"),
             ({"data": "text", "files": {"a": b""}}, "data= beside files= holds fields"),
             ({"data": b"bytes", "files": {"a": b""}}, "data= beside files= holds fields"),
-            ({"files": "path/to/file"}, "fields are a mapping, pairs or MultipartParams, not str"),
-            ({"files": b"bytes"}, "fields are a mapping, pairs or MultipartParams, not bytes"),
-            ({"files": Path("path")}, "fields are a mapping, pairs or MultipartParams, not PosixPath"),
-            ({"files": 7}, "fields are a mapping, pairs or MultipartParams, not int"),
+            ({"files": "path/to/file"}, "pairs or MultipartParams, not str"),
+            ({"files": b"bytes"}, "pairs or MultipartParams, not bytes"),
+            ({"files": Path("path")}, "pairs or MultipartParams, not PosixPath"),
+            ({"files": 7}, "pairs or MultipartParams, not int"),
+            ({"files": io.BytesIO(b"x")}, "pairs or MultipartParams, not BytesIO"),
+            ({"files": {"a": {"filename": "b"}}}, "dict can't be sent: pass text, bytes, a path"),
+            ({"files": {"a": ("name", ("path", b""))}}, "tuple can't be sent: pass text, bytes, a path"),
             ({"files": ["a"]}, "'a' is neither a pair"),
             ({"files": {"a": object()}}, "object can't be sent"),
             (
@@ -453,6 +456,8 @@ class TestBodies:
                 r"the value of 'a' is a source of bytes \(BytesIO\): pass it in files=",
             ),
             ({"data": {"a": async_blocks()}}, "the value of 'a' is a source of bytes"),
+            ({"data": {"a": {"b": 1}}}, "the value of 'a' is a dict, which no form holds: pass json= or text"),
+            ({"data": {"a": {"b": 1}}, "files": {"c": b""}}, "dict can't be sent"),
         ],
     )
     async def test_arguments(self, arguments: Any, message: str, server: FaultServer, session: Session):
@@ -567,6 +572,18 @@ class TestSessions:
             other.run(use())
             one.run(session.aclose())
 
+    def test_closed_in_another_loop(self):
+        """A session whose loop has ended can't be closed in another one, and says so."""
+        session = Session()
+
+        async def begin() -> None:
+            await session.__aenter__()
+
+        asyncio.run(begin())
+        with pytest.raises(SessionClosed, match="belongs to another event loop: close it there, before that ends"):
+            asyncio.run(session.aclose())
+        assert session.closed
+
     def test_outside_of_a_loop(self):
         """A session can be made where no loop runs, and closed again without one."""
         session = Session(timeout=5)
@@ -579,10 +596,35 @@ class TestSessions:
         with pytest.raises(TypeError, match=f"a call has no option '{option}'"):
             await session.get(server.url, **{option: False})
 
+    @pytest.mark.parametrize(
+        ("option", "instead"),
+        [
+            ("verify", r"aioreq\.Session\(verify=\.\.\.\)"),
+            ("limits", r"aioreq\.Session\(limits=\.\.\.\)"),
+            ("proxies", r"aioreq\.Session\(proxy=\.\.\.\)"),
+            ("content", "data="),
+            ("header", "headers="),
+        ],
+    )
+    async def test_where_an_option_belongs(self, option: str, instead: str, server: FaultServer, session: Session):
+        """What other clients take with a call is not known here, but its place is."""
+        with pytest.raises(TypeError, match=f"a call has no option '{option}': use {instead}"):
+            await session.get(server.url, **{option: False})
+
     async def test_progress(self, server: FaultServer, session: Session):
         """progress= that can't be called is a TypeError."""
         with pytest.raises(TypeError, match="progress= is a function of an UploadProgress, not int"):
             await session.post(server.url, data=b"x", progress=7)  # type: ignore[arg-type]
+
+    async def test_what_is_no_request(self, session: Session):
+        """send() of anything but a Request is a TypeError."""
+        with pytest.raises(TypeError, match=r"send\(\) sends an aioreq.Request, not str: for a URL there is get\(\)"):
+            await session.send("http://example.org/")  # type: ignore[arg-type]
+
+    async def test_an_async_progress(self, server: FaultServer, session: Session):
+        """progress= that would have to be awaited is a TypeError: nobody could."""
+        with pytest.raises(TypeError, match="progress= is a plain function of an UploadProgress, not an async one"):
+            await session.post(server.url, data=b"x", progress=coroutine)  # type: ignore[arg-type]
 
 
 class TestSettings:

@@ -1,6 +1,5 @@
 """How far an upload has come: every byte is counted once, and told to whoever asked."""
 
-from dataclasses import FrozenInstanceError
 from itertools import pairwise
 from typing import Any
 
@@ -146,7 +145,7 @@ def test_progress_is_a_record():
     """UploadProgress and DownloadProgress are values: compared by what they say, and not to be changed."""
     assert UploadProgress(None, 1, 2, 1, 2) == UploadProgress(None, 1, 2, 1, 2, attempt=1)
     for record in (UploadProgress(None, 1, 2, 1, 2), DownloadProgress(1, None)):
-        with pytest.raises(FrozenInstanceError):
+        with pytest.raises(AttributeError):
             record.total = 7  # type: ignore[misc]
 
 

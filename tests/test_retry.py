@@ -31,7 +31,7 @@ from tests.talks import answer, prepared
 @pytest.fixture
 def no_chance(monkeypatch: pytest.MonkeyPatch) -> None:
     """Delays are not shortened at random."""
-    monkeypatch.setattr("aioreq._rules.retry.random.random", lambda: 0.0)
+    monkeypatch.setattr("random.random", lambda: 0.0)
 
 
 def after_answer(retry: Retry, status: int = 503, *, method: str = "GET", attempt: int = 1, **headers: str) -> Any:

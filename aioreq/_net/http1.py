@@ -103,6 +103,7 @@ class Exchange:
     # How most exchanges are to their end.
     _sender: Sender | None = None
     _sending: asyncio.Task[None] | None = None
+    _is_written = False
     _over = False
     _given_up = False
     _broken_off = False
@@ -164,6 +165,7 @@ class Exchange:
                 self._stream.write(body.read_now(head))
             else:
                 await self._send_gathered(head, body)
+            self._is_written = True
             return
         self._sender = Sender(self._stream, head, body, self.upload, self._meter(body))
         if expects:
@@ -174,9 +176,16 @@ class Exchange:
 
     async def _send_gathered(self, head: bytes, body: Body) -> None:
         data = await READERS.share(gather, head, body)
+        if not self._stream.quiet:
+            self._refuse_the_unasked()
         self._stream.write(data)
         if self._stream.is_flushed:
             give_back(data)
+
+    def _refuse_the_unasked(self) -> None:
+        """What comes on a kept connection before the request has left is no answer to it (RFC 9112, section 9.2)."""
+        if self._connection.exchanges > 1:
+            raise ServerDisconnected("the server closed the connection, or spoke unasked, before the request left")
 
     def _goes_inline(self, body: Body) -> bool:
         return (
@@ -260,6 +269,8 @@ class Exchange:
         events = self._events
         while not events:
             data = await self._stream.receive()
+            if self._sender is not None and not self._sender.has_begun:
+                self._refuse_the_unasked()
             events += self._parser.feed(data) if data else self._at_end()
         return events.popleft()
 
@@ -366,7 +377,7 @@ class Exchange:
         total = self.upload.total
         if self._sender is not None:
             self.upload.sent = self._sender.taken
-        elif total is not None:
+        elif total is not None and self._is_written:
             self.upload.sent = max(0, total - self._stream.unsent)
             self.upload.complete = self.upload.sent == total
 

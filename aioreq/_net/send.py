@@ -33,7 +33,11 @@ EXPECT_PATIENCE = 1.0
 
 
 class Sender:
-    """Sends one head and one body."""
+    """Sends one head and one body.
+
+    Attributes:
+        has_begun: whether the head has left.
+    """
 
     def __init__(self, stream: Stream, head: bytes, body: Body, upload: Upload, meter: Meter | None) -> None:
         self._stream = stream
@@ -45,6 +49,7 @@ class Sender:
         self._packed_size = len(head)
         self._packed_body = 0
         self._written = 0
+        self.has_begun = False
         self._go_ahead: asyncio.Future[None] | None = None
 
     def hold_body(self) -> None:
@@ -172,6 +177,7 @@ class Sender:
         data = self._packed[0] if len(self._packed) == 1 else b"".join(self._packed)
         self._written += self._packed_body
         self._packed, self._packed_size, self._packed_body = [], 0, 0
+        self.has_begun = True
         self._stream.write(data)
         if self._stream.unsent:
             self._count()

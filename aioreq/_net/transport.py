@@ -59,6 +59,9 @@ class Network:
             reused = connection.exchanges > 0
             if "connection" in terms.hooks:
                 await self._tell(connection, request, terms)
+                if reused and not connection.stream.untouched:  # the server did not wait for those who were told
+                    connection.release(False)
+                    continue
             try:
                 response = await connection.exchange(request, terms)
             except ServerDisconnected as error:

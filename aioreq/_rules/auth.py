@@ -6,10 +6,8 @@ answer, and may yield the request again. It never touches a socket, so it is tes
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-import secrets
 from base64 import b64encode
 from collections.abc import Callable, Generator
 from typing import Any
@@ -137,14 +135,16 @@ class NetrcAuth(Auth):
             yield from BasicAuth(*entry).flow(request)
 
 
-_HASHES: dict[str, Callable[[bytes], Any]] = {
-    "MD5": lambda data: hashlib.md5(data, usedforsecurity=False),
-    "SHA": lambda data: hashlib.sha1(data, usedforsecurity=False),
-    "SHA-256": hashlib.sha256,
-    "SHA-512-256": lambda data: hashlib.new("sha512_256", data),
-    "SHA-512": hashlib.sha512,  # in no RFC, but spoken by servers and by requests
+# What the standard library calls them.
+_HASHES = {
+    "MD5": "md5",
+    "SHA": "sha1",
+    "SHA-256": "sha256",
+    "SHA-512-256": "sha512_256",
+    "SHA-512": "sha512",  # in no RFC, but spoken by servers and by requests
 }
-_CHALLENGE_FIELD = re.compile(r'([\w-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+# A name is looked at once, whole: a server could make a search at each of its letters take minutes.
+_CHALLENGE_FIELD = re.compile(r'(?<![\w-])([\w-]++)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 
 
 class DigestAuth(Auth):
@@ -192,7 +192,7 @@ class DigestAuth(Auth):
         self._count += 1
         request.headers["Authorization"] = digest_answer(
             self._challenge, self.username, self.password, request.method, request.target.path, self._count,
-            secrets.token_hex(8), request.body,
+            os.urandom(8).hex(), request.body,
         )  # fmt: skip
 
 
@@ -237,11 +237,14 @@ def digest_answer(
     body: Body | None = None,
 ) -> str:
     """The Authorization header that answers a challenge (RFC 7616, section 3.4)."""
+    import hashlib
+
     algorithm = challenge.get("algorithm", "MD5")
-    make = _HASHES[algorithm.upper().removesuffix("-SESS")]
+    name = _HASHES[algorithm.upper().removesuffix("-SESS")]
 
     def digest(text: str | bytes) -> str:
-        return str(make(text.encode() if isinstance(text, str) else text).hexdigest())
+        data = text.encode() if isinstance(text, str) else text
+        return hashlib.new(name, data, usedforsecurity=False).hexdigest()
 
     realm, nonce = challenge.get("realm", ""), challenge["nonce"]
     secret = digest(f"{username}:{realm}:{password}")

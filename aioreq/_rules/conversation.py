@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from .._message import PreparedRequest, Response
 from .._netrc import Netrc
@@ -26,8 +26,7 @@ from .retry import Retry
 from .suffixes import SUFFIXES
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(NamedTuple):
     """Let time pass before the conversation goes on with another attempt.
 
     Attributes:
@@ -56,8 +55,7 @@ class Readable(Protocol):
         """Read it; this may block."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """Have a file read, where it is due and off the event loop, before the conversation goes on.
 
     Attributes:
@@ -90,8 +88,7 @@ class Rules:
     netrc: Netrc | None = None
 
 
-@dataclass(slots=True)
-class _Home:
+class _Home(NamedTuple):
     """Where the call was made to: the caller's secrets are for this origin only."""
 
     origin: Origin

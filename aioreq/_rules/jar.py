@@ -10,7 +10,6 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from ipaddress import ip_address
 
 from .._url import Target
@@ -224,6 +223,8 @@ def read_date(text: str) -> float | None:
     hour, minute, second = map(int, found["time"].groups())
     day, month = int(found["day"][1]), _MONTHS.index(found["month"][1].lower()) + 1
     try:
+        from datetime import UTC, datetime  # not before the first cookie that has one
+
         date = datetime(_full_year(int(found["year"][1])), month, day, hour, minute, second, tzinfo=UTC)
     except ValueError:
         return None

@@ -36,7 +36,7 @@ def redirected(request: PreparedRequest, response: Response) -> PreparedRequest 
     location = response.headers.get("Location")
     if location is None:
         return None
-    target = request.target.join(_decoded(location))
+    target = response.request.target.join(_decoded(location))
     following = request.copy()
     following.target = target
     _change_method(following, response.status_code)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from .._message import PreparedRequest, Response, checked_method
@@ -84,6 +82,8 @@ class Retry:
         return attempt < self.attempts and wanted and (request.body is None or request.body.is_fresh)
 
     def _delay(self, attempt: int) -> float:
+        import random
+
         delay = min(self.backoff * 2.0 ** (attempt - 1), self.max_delay)
         return delay * (1 - random.random() / 2)  # noqa: S311 - spreads clients, guards nothing
 
@@ -104,6 +104,8 @@ def _is_passing(error: RequestException) -> bool:
 
 def retry_after(response: Response) -> float | None:
     """What a Retry-After header asks for, in seconds from now; None without one, or with one that says nothing."""
+    from email.utils import parsedate_to_datetime
+
     value = response.headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdigit():
         return float(value)

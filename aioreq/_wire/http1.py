@@ -81,9 +81,12 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 # A status line (RFC 9112, section 4) and a field line (section 5). Read this way, a head of eight fields costs half of
 # what it does with a callback for each, and nothing gets through that is not exactly so: a name is a token with the
-# colon right behind it, a value holds no CR, LF or NUL, a line ends with CR LF and is not folded (section 5.2).
-_STATUS_LINE = re.compile(r"HTTP/([0-9](?:\.[0-9])?) ([1-9][0-9]{2})(?: ([^\r\n\0]*))?\r\n")
-_FIELD_LINE = re.compile(r"^([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([^\r\n\0]*)\r\n", re.MULTILINE)
+# colon right behind it, a value holds no CR, LF or NUL, a line ends with CR LF. What was matched is not tried shorter:
+# a server could make that take minutes.
+_STATUS_LINE = re.compile(r"HTTP/([0-9](?:\.[0-9])?) ([1-9][0-9]{2})(?: ([^\r\n\0]*+))?\r\n")
+_FIELD_LINE = re.compile(r"^([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[ \t]*+([^\r\n\0]*+)\r\n", re.MULTILINE)
+# A value that goes on in the next line: no longer written, still to be read (section 5.2).
+_FOLD = re.compile(r"\r\n[ \t]++")
 
 
 class Whole(NamedTuple):
@@ -217,6 +220,8 @@ class AnswerParser:
         if line is None:
             raise RemoteProtocolError(f"the server's answer is not valid HTTP/1.1; it begins {text[:40]!r}")
         version, code, reason = line.groups("")
+        if version not in ("1.1", "1.0"):
+            raise RemoteProtocolError(f"the server answered in HTTP/{version}, not HTTP/1.1")
         headers = _fields(text, line.end())
         status = int(code)
         if status >= 200:
@@ -233,8 +238,6 @@ class AnswerParser:
             raise RemoteProtocolError(f"the server sent more than {MAX_INTERIM} interim (1xx) answers")
 
     def _begin_body(self, version: str, status: int, reason: str, headers: Headers, events: list[Event]) -> None:
-        if version not in ("1.1", "1.0"):
-            raise RemoteProtocolError(f"the server answered in HTTP/{version}, not HTTP/1.1")
         length = self._framing(headers, status)
         keep_alive = (length is not None or self._chunked is not None) and _keeps_alive(version, headers)
         self.head = head = Head(status, reason, "HTTP/" + version, headers, length, keep_alive)
@@ -300,6 +303,8 @@ def _keeps_alive(version: str, headers: Headers) -> bool:
     """Whether the server leaves the connection open (RFC 9112, section 9.3)."""
     if "Connection" not in headers:
         return version == "1.1"
+    if version == "1.0" and "Transfer-Encoding" in headers:  # which it has not: where such an answer ends is in doubt
+        return False
     connection: str = headers["Connection"].lower()
     if connection == "keep-alive":
         return True
@@ -311,7 +316,11 @@ def _fields(text: str, start: int) -> Headers:
     """The field lines of a head, from ``start`` to the empty line that ends it."""
     fields = _FIELD_LINE.findall(text, start)
     if len(fields) != text.count("\n", start) - 1:
-        raise RemoteProtocolError(f"the head of the answer is not valid HTTP/1.1: {_odd_line(text, start)!r}")
+        folded = text[start:]
+        unfolded = _FOLD.sub(" ", folded)
+        if unfolded == folded:
+            raise RemoteProtocolError(f"the head of the answer is not valid HTTP/1.1: {_odd_line(text, start)!r}")
+        return _fields(unfolded, 0)
     if " \r\n" in text or "\t\r\n" in text:  # white space behind a value is no part of it (RFC 9110, section 5.5)
         fields = [(name, value.rstrip(" \t")) for name, value in fields]
     return Headers(fields)
@@ -319,8 +328,8 @@ def _fields(text: str, start: int) -> Headers:
 
 def _odd_line(text: str, start: int) -> str:
     """The first line that is no field line, as far as an error message needs it."""
-    lines = text[start:].splitlines(keepends=True)
-    return next((line for line in lines if _FIELD_LINE.fullmatch(line) is None), "")[:80]
+    lines = [line + "\n" for line in text[start:].split("\n")]
+    return next(line for line in lines if _FIELD_LINE.fullmatch(line) is None)[:80]
 
 
 def _check_begin(data: bytes | bytearray, searched: int) -> None:

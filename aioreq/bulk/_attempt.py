@@ -96,7 +96,9 @@ class Courier:
         except Exception as error:
             return Attempt(started, self._loop.time() - started, error=error)
         delivery.attempts += 1
-        return await self._exchange(request, delivery, level)
+        exchange = self._exchange(request, delivery, level)
+        del request  # the traceback of an error keeps this frame, too, from Python 3.12 on, and so what was sent
+        return await exchange
 
     async def _exchange(self, request: Request, delivery: Delivery, level: Level) -> Attempt:
         started = self._loop.time()

@@ -16,6 +16,8 @@ from collections.abc import AsyncIterable, Iterable, Iterator, KeysView, ValuesV
 from itertools import islice
 from typing import Any
 
+from .._source import is_file
+
 # Other collections may be anything behind their faces, a database among them.
 _IN_MEMORY = (list, tuple, set, frozenset, dict, deque, KeysView, ValuesView)
 
@@ -42,7 +44,7 @@ def feed_from(items: Any) -> Feed:
         return _AsyncFeed(items)
     if isinstance(items, _IN_MEMORY):
         return _CollectionFeed(items)
-    if isinstance(items, Iterable):
+    if isinstance(items, Iterable) and not isinstance(items, (bytes, bytearray, memoryview)) and not is_file(items):
         return _ThreadFeed(items)
     raise TypeError(f"items are an iterable of paths and Uploads, or an async one, not {type(items).__name__}")
 

@@ -135,7 +135,9 @@ class UploadResult:
         if self.ok:
             return None
         error = self.failure()
-        text = " ".join(str(error).split()) or type(error).__name__
+        text = " ".join(str(error).split())
+        if isinstance(error, KeyError) or not text:  # a key alone says nothing
+            text = f"{type(error).__name__}: {text}".rstrip(": ")
         return text if self.url is None else text.replace(self.url, stable_url(self.url) or "")
 
     def raise_for_status(self) -> UploadResult:

@@ -70,6 +70,8 @@ class Job:
         if inspect.iscoroutinefunction(url):
             return None
         computed = url(item)
+        if computed is None:
+            raise URLRequired(f"the function that gives URLs gave None for {item.label}")
         if not inspect.isawaitable(computed):
             return str(computed)
         if inspect.iscoroutine(computed):

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncGenerator
+from typing import Any
 
 from .._body import Body, Segment
 from .._url import Origin
@@ -207,7 +208,9 @@ class _Paced(Segment):
                     yield piece
 
 
-def _checked(rate: float | None) -> float | None:
-    if rate is not None and not rate > 0:
+def _checked(rate: Any) -> float | None:
+    if rate is None:
+        return None
+    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not rate > 0:
         raise ValueError(f"a rate limit is a number of bytes per second above 0, or None; not {rate!r}")
     return rate

@@ -7,9 +7,13 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any, Literal
 
+from .._headers import header_pairs
 from .._message import checked_method
+from .._progress import check_callback
+from .._rules.auth import as_auth
 from .._rules.retry import Retry
 from .._session import Session
+from .._timeout import Timeout
 from .._url import parse_url
 from ._concurrency import Concurrency
 from ._digest import Algorithm, Digest
@@ -183,6 +187,7 @@ def bulk_upload(
     if on_error not in ("collect", "stop"):
         raise ValueError(f"on_error is 'collect' or 'stop', not {on_error!r}")
     method = checked_method(method)
+    _check(url, headers, auth, timeout, session, progress)
     if isinstance(url, str) and session is None:
         parse_url(url)  # a session may have the beginning of it; without one, better said now than of each item
     if isinstance(field, Unset):
@@ -212,7 +217,21 @@ def _below(path: str | os.PathLike[str]) -> Any:
     return walk(path) if os.path.isdir(path) else [path]  # noqa: PTH112 - a path of any kind
 
 
-def _checked_memory(memory: int) -> int:
-    if memory < 1:
-        raise ValueError(f"memory={memory} is not a number of bytes above 0")
+def _check(url: Any, headers: Any, auth: Any, timeout: Any, session: Any, progress: Any) -> None:
+    """Refuse at once what would otherwise be told of each item."""
+    if url is not None and not isinstance(url, str) and not callable(url):
+        raise TypeError(f"url is text, a function of the item, or None, not {type(url).__name__}; items come behind it")
+    if headers is not None and not callable(headers):
+        header_pairs(headers)
+    as_auth(auth)
+    if not isinstance(timeout, Unset):
+        Timeout.of(timeout)
+    if session is not None and not isinstance(session, Session):
+        raise TypeError(f"session= is an aioreq.Session, not {type(session).__name__}")
+    check_callback(progress, "a BulkProgress")
+
+
+def _checked_memory(memory: Any) -> int:
+    if isinstance(memory, bool) or not isinstance(memory, int) or memory < 1:
+        raise ValueError(f"memory={memory!r} is not a number of bytes above 0")
     return memory
