@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from .._rules.route import Proxy, Route, authority
@@ -165,7 +167,13 @@ class _Context:
 
 async def _stream_on(sock: socket.socket) -> Stream:
     loop = asyncio.get_running_loop()
-    return Stream(loop, *await loop.create_connection(lambda: StreamProtocol(loop), sock=sock))
+    connect = loop.create_connection
+    uvloop = sys.modules.get("uvloop")
+    if uvloop is not None and isinstance(loop, uvloop.Loop):
+        # Not by aiofastnet's transport, which may have been put in its place. That waits by uvloop's add_reader, which
+        # tells of a reset once, along with the last bytes: a transport that then takes only these waits for ever.
+        connect = partial(type(loop).create_connection, loop)
+    return Stream(loop, *await connect(lambda: StreamProtocol(loop), sock=sock))
 
 
 def _reason(error: OSError) -> str:

@@ -23,6 +23,7 @@ import sys
 import weakref
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
@@ -55,6 +56,10 @@ def _receive_buffer(loop: asyncio.AbstractEventLoop) -> memoryview:
     return view
 
 
+# It stays empty: a deque is 600 bytes, and a thousand idle connections can do without.
+_NOTHING_THERE: deque[bytes] = deque()
+
+
 class ChunkReader(asyncio.StreamReader):
     """A StreamReader that keeps the received pieces as they came.
 
@@ -65,7 +70,7 @@ class ChunkReader(asyncio.StreamReader):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(limit=_HIGH_WATER, loop=loop)
         self._running_loop = loop
-        self.pieces: deque[bytes] = deque()
+        self.pieces = _NOTHING_THERE
         self._held = 0
         self._ended = False
         self._failure: BaseException | None = None
@@ -79,7 +84,10 @@ class ChunkReader(asyncio.StreamReader):
 
     def feed_data(self, data: bytes) -> None:  # type: ignore[override]
         """Take a received piece."""
-        self.pieces.append(data)
+        if self.pieces:
+            self.pieces.append(data)
+        else:
+            self.pieces = deque((data,))
         self._held += len(data)
         if self._arrival is not None:
             self._wake()
@@ -129,6 +137,8 @@ class ChunkReader(asyncio.StreamReader):
     def take(self) -> bytes:
         """The next piece, which must be there."""
         piece = self.pieces.popleft()
+        if not self.pieces:
+            self.pieces = _NOTHING_THERE
         self._held -= len(piece)
         if self._resting and self._held <= _HIGH_WATER // 2:
             self._go_on_reading()
@@ -270,6 +280,12 @@ def _left_in_kernel(transport: asyncio.Transport | None) -> list[bytes]:
         except OSError:
             pass  # nothing more is there (BlockingIOError), or the error that broke the connection
     return pieces
+
+
+def _stop_sending(transport: asyncio.Transport) -> None:
+    """Have the kernel take no more: uvloop's transports go on sending what they hold until they are closed."""
+    with suppress(OSError), transport.get_extra_info("socket").dup() as duplicate:
+        duplicate.shutdown(socket.SHUT_WR)
 
 
 class BrokenOff(ConnectionError):
@@ -553,6 +569,8 @@ class Stream:
         self._read_watch.close()
         self._write_watch.close()
         self._transport.abort()
+        if self._transport.get_write_buffer_size():
+            _stop_sending(self._transport)
 
     def close(self) -> None:
         """Say goodbye and close; the loop closes the socket when it comes to it."""
