@@ -22,7 +22,8 @@ import json
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, cast
+from operator import attrgetter, methodcaller
+from typing import Any, ClassVar
 from urllib.parse import quote_plus
 
 from ._files import FileSource, OpenFile
@@ -446,6 +447,11 @@ def _as_bytes(block: Any) -> bytes:
     )
 
 
+_IS_IN_MEMORY = attrgetter("in_memory")
+_CAN_READ_NOW = attrgetter("can_read_now")
+_READ_NOW = methodcaller("read_now")
+
+
 class Body:
     """A body to be sent: async-iterable as often as its sources allow, ``len()`` is its length in bytes.
 
@@ -467,15 +473,10 @@ class Body:
         self.params = params
         self.content_type = content_type
         self.on_block: Callable[[Any, int, int], object] | None = None
-        length: int | None = 0
-        in_memory = can_read_now = True
-        for segment in self.segments:
-            length = None if length is None or segment.length is None else length + segment.length
-            in_memory = in_memory and segment.in_memory
-            can_read_now = can_read_now and segment.can_read_now
-        self.length = length
-        self.in_memory = in_memory
-        self.can_read_now = can_read_now
+        lengths = [segment.length for segment in self.segments]
+        self.length = None if None in lengths else sum(lengths)  # type: ignore[arg-type]
+        self.in_memory = all(map(_IS_IN_MEMORY, self.segments))
+        self.can_read_now = self.in_memory or all(map(_CAN_READ_NOW, self.segments))
 
     def __len__(self) -> int:
         if self.length is None:
@@ -525,7 +526,7 @@ class Body:
 
     def read_now(self, head: bytes = b"") -> bytes:
         """All of it at once, behind ``head``. Blocks when there are files: for a worker thread."""
-        return b"".join([head, *[cast("Bytes | FileRegion", segment).read_now() for segment in self.segments]])
+        return b"".join((head, *map(_READ_NOW, self.segments)))
 
 
 def bytes_body(data: bytes, content_type: str | None = None) -> Body:

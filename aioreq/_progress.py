@@ -112,11 +112,9 @@ class Meter:
     @staticmethod
     def is_wanted(body: Body, progress: ProgressCallback | None) -> bool:
         """Whether anybody listens; most uploads need no meter."""
-        return (
-            progress is not None
-            or body.on_block is not None
-            or any(getattr(param, "cb", None) for param in body.params)
-        )
+        if progress is not None or body.on_block is not None:
+            return True
+        return any(param is not None and param.cb is not None for param in body.params)
 
     def advance(self, size: int) -> None:
         """``size`` more bytes have left. What a callback raises is raised here."""

@@ -92,7 +92,9 @@ def prepare(request: Request, defaults: Defaults, expect_continue: bool | None =
 
 def may_block(request: Request) -> bool:
     """Whether :func:`prepare` has to find sizes in a way that takes long, and is better run in a thread."""
-    return is_measured_by_seeking(request.data) or any(map(is_measured_by_seeking, _leaves(request.files)))
+    if request.files:
+        return any(map(is_measured_by_seeking, _leaves((request.data, request.files))))
+    return not isinstance(request.data, (Body, dict, str, bytes)) and is_measured_by_seeking(request.data)
 
 
 def _leaves(value: Any) -> Iterator[Any]:
@@ -195,9 +197,9 @@ def _raw_segment(data: Any, headers: Headers) -> Segment:
 
 
 def _declared_length(headers: Headers) -> int | None:
-    declared = headers.get("Content-Length")
-    if declared is None:
+    if "Content-Length" not in headers:
         return None
+    declared: str = headers["Content-Length"]
     if not (declared.isascii() and declared.isdigit()):
         raise InvalidHeader(f"the header Content-Length is {declared!r}, not a number of bytes")
     return int(declared)
@@ -211,16 +213,9 @@ def _chunked_if_asked(body: Body, headers: Headers) -> Body:
 
 def _describe_body(method: str, headers: Headers, body: Body | None) -> None:
     """The headers that tell the server how long the body is and of which kind."""
-    if (
-        body is None
-        and method not in _EXPECTS_BODY
-        and not ("Transfer-Encoding" in headers or "Content-Length" in headers)
-    ):
-        return
-    coding = headers.get("Transfer-Encoding")
     declared = _declared_length(headers)
-    if coding is not None:
-        if coding.lower() != "chunked" or body is None or declared is not None:
+    if "Transfer-Encoding" in headers:
+        if headers["Transfer-Encoding"].lower() != "chunked" or body is None or declared is not None:
             raise InvalidHeader(
                 "the header Transfer-Encoding can only be 'chunked', on a request with a body and no Content-Length"
             )

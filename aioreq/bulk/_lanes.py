@@ -125,6 +125,9 @@ class Lanes:
         """The item to be sent next, or None when nothing is ready or nothing more may be sent."""
         if self.in_flight >= self._total:
             return None
+        if len(self._lanes) == 1:
+            (only,) = self._lanes.values()
+            return self._take_from(only, self._total)
         share = self._share()
         best: Lane | None = None
         for lane in self._lanes.values():
@@ -132,12 +135,15 @@ class Lanes:
                 continue
             if best is None or (lane.in_flight, lane.turn) < (best.in_flight, best.turn):
                 best = lane
-        if best is None:
+        return None if best is None else self._take_from(best, share)
+
+    def _take_from(self, lane: Lane, share: int) -> Delivery | None:
+        if not lane.loaded or lane.in_flight >= min(share, lane.level.limit):
             return None
-        best.turn = next(self._turns)
-        best.in_flight += 1
+        lane.turn = next(self._turns)
+        lane.in_flight += 1
         self.in_flight += 1
-        return best.loaded.popleft()
+        return lane.loaded.popleft()
 
     def _share(self) -> int:
         """How many places a lane may take: all, or as many as the others leave it when each has what it can use.
