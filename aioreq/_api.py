@@ -30,6 +30,9 @@ async def _life(session: Session) -> AsyncGenerator[None, None]:
     try:
         yield
     finally:
+        loop = asyncio.get_running_loop()
+        if (shared := _shared.get(loop)) is not None and shared.session is session:
+            del _shared[loop]  # the session knows its loop, and would keep it for ever
         await session.aclose()
 
 

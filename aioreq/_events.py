@@ -55,7 +55,13 @@ class ConnectionEvent(NamedTuple):
 
 
 class InterimEvent(NamedTuple):
-    """A 1xx answer came before the final one (RFC 9110, section 15.2)."""
+    """A 1xx answer came before the final one (RFC 9110, section 15.2).
+
+    Attributes:
+        request: what it answers.
+        status_code: 100 to 199, never 101.
+        headers: those of the 1xx answer, such as the Link of a 103.
+    """
 
     request: PreparedRequest
     status_code: int

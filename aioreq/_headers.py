@@ -108,12 +108,15 @@ def checked_header(name: Any, value: Any) -> tuple[str, str]:
 def require_sendable(headers: Headers) -> None:
     """Check what was put on a request behind its preparation: by an auth object, a hook, or into session.headers.
 
+    Bytes and numbers become text there, as they do in what a caller passes.
+
     Raises:
         InvalidHeader: one of the fields may not go on the wire.
     """
     if not _is_harmless(headers):
-        for name, value in headers.items():
-            checked_header(name, value)
+        fields = [checked_header(name, value) for name, value in headers.items()]
+        headers.clear()
+        headers.extend(fields)
 
 
 def _is_harmless(headers: Headers) -> bool:

@@ -323,6 +323,9 @@ class Response:
     def json(self, **options: Any) -> Any:
         """The body as JSON (RFC 8259: UTF-8, or what its first bytes say).
 
+        Args:
+            **options: for ``json.loads``.
+
         Raises:
             JSONDecodeError: it is not JSON; the message shows how the body begins.
         """
@@ -398,12 +401,13 @@ class Response:
         """The body in pieces of ``size`` bytes (the last may be shorter), or as they come.
 
         Raises:
+            ValueError: ``size`` is below 1.
             StreamConsumedError: it was read in pieces before.
             RemoteProtocolError: the server cut it short.
             ReadTimeout: the server was silent for too long.
         """
         if size is not None and size < 1:
-            raise ValueError("size is a number of bytes, 1 or more")
+            raise ValueError(f"size is a number of bytes, 1 or more, not {size!r}")
         if self._content is not None:
             for start in range(0, len(self._content), size or max(len(self._content), 1)):
                 yield self._content[start : start + size if size else None]
@@ -545,9 +549,10 @@ def _charset(headers: Headers) -> str | None:
         return None
     try:
         b"\xff".decode(found[1], "replace")  # some codecs make no text, some refuse what is asked
-        return codecs.lookup(found[1]).name
+        name = codecs.lookup(found[1]).name
     except (LookupError, ValueError):
         return None
+    return None if name == "punycode" else name  # a way to write host names, which from Python 3.13 on takes anything
 
 
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),

@@ -279,6 +279,14 @@ class Session:
         """``async with session.stream("GET", url) as response:``: the body is not read yet.
 
         What is not read when the block ends is given up, and its connection closed.
+
+        Args:
+            method: any token.
+            url: where to.
+            **options: all that :meth:`request` takes.
+
+        Raises:
+            ValueError, RequestException: as with :meth:`request`, on the way into the block.
         """
         response = await self.request(method, url, stream=True, **options)
         try:

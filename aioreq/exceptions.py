@@ -253,7 +253,10 @@ class FileUnreadable(RequestException, OSError, ValueError):
         ):
             if isinstance(cause, builtin):
                 kind = ours
-        return kind(f"can't read {filename!r}: {cause.strerror or cause}", cause=cause, filename=filename)
+        why = cause.strerror or str(cause)
+        if kind is FileMissing and filename is not None and filename.startswith("~"):
+            why += " (only a shell knows ~ by itself: use Path.expanduser())"
+        return kind(f"can't read {filename!r}: {why}", cause=cause, filename=filename)
 
 
 class FileMissing(FileUnreadable, FileNotFoundError):

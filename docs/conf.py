@@ -35,16 +35,17 @@ html_title = "aioreq"
 html_copy_source = False
 html_show_copyright = False
 
-# The references to the standard library lead nowhere here: a build fetches nothing.
+# References to other packages lead nowhere here: a build fetches nothing.
 nitpick_ignore_regex = [
     (
         "py:.*",
-        r"(asyncio|builtins|collections|concurrent|contextlib|dataclasses|datetime|http|json|os|ssl|typing)\..*",
+        r"(asyncio|builtins|collections|concurrent|contextlib|dataclasses|datetime|dt|http|json|os|ssl|typing)\..*",
     ),
     (
         "py:.*",
         r"(Any|Self|TypeVar|Callable|Awaitable|Iterable|Mapping|Collection|Async\w+|Abstract\w+|\w*Error)",
     ),
+    ("py:.*", r"opentelemetry\..*"),
     ("py:.*", r"(aioreq\.(.*\.)?_.*|Ending|Future|Gates|Marks|P|Stream|hashlib\._Hash)"),
 ]
 

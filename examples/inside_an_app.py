@@ -8,7 +8,7 @@ import sys
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 import aioreq
@@ -24,13 +24,18 @@ def create_app(upstream):
         length = request.headers.get("content-length")
         if length is None:
             return JSONResponse({"error": "send a Content-Length"}, 411)
-        response = await request.app.state.session.put(
-            upstream, data=request.stream(), headers={"Content-Length": length}
-        )
-        return JSONResponse(response.json(), response.status_code)
+        try:
+            response = await request.app.state.session.put(
+                upstream, data=request.stream(), headers={"Content-Length": length}
+            )
+        except aioreq.ConnectionError as error:
+            return JSONResponse({"error": str(error)}, 502)
+        return Response(response.content, response.status_code, media_type=response.headers.get("Content-Type"))
 
     return Starlette(routes=[Route("/{name:path}", relay, methods=["PUT"])], lifespan=lifespan)
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2 or "://" not in sys.argv[1]:
+        sys.exit(__doc__)
     uvicorn.run(create_app(sys.argv[1]), port=8080)

@@ -15,4 +15,9 @@ async def main(url, file):
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    try:
+        asyncio.run(main(*sys.argv[1:]))
+    except aioreq.RequestException as error:  # no such file, nobody there, a bad answer, ...
+        sys.exit(f"not uploaded: {error}")

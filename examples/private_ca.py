@@ -14,7 +14,9 @@ async def main(url, authority, file):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
     try:
         asyncio.run(main(*sys.argv[1:]))
-    except aioreq.SSLError as error:
+    except aioreq.RequestException as error:
         sys.exit(f"not sent: {error}")

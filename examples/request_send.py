@@ -12,11 +12,14 @@ async def main(url, file):
     request.method = "POST"
     request.url = url
     request.files = {"file": Path(file)}
-    if await request.send():
-        print("sent:", request.response.status_code, request.sent)
+    if not await request.send():
+        sys.exit(f"refused: {request.response.status_code}")
+    print("sent:", request.response.status_code, request.sent)
     print("not sent twice:", await request.send())
     print("unless asked to:", await request.send(anyway=True))
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
     asyncio.run(main(*sys.argv[1:]))

@@ -1,12 +1,14 @@
 """The module's own verbs: one session for each loop, which begins and ends by itself."""
 
 import asyncio
+import gc
 import inspect
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -141,6 +143,18 @@ class TestTheSharedSession:
         assert session.closed
         assert session.pool.open == 0
 
+    def test_a_loop_is_not_kept(self):
+        """When a loop has ended, nothing of it is left: a program may run any number of them."""
+
+        async def call() -> weakref.ref[asyncio.AbstractEventLoop]:
+            assert (await aioreq.get(server.url)).ok
+            return weakref.ref(asyncio.get_running_loop())
+
+        with FaultServer(faults.ok()) as server:
+            loops = [asyncio.run(call()) for _ in range(3)]
+        gc.collect()
+        assert [loop() for loop in loops] == [None] * 3
+
     def test_loops_that_alternate(self, connection: Any):
         """Two loops that take turns have a session each, all the time."""
         with asyncio.Runner() as one, asyncio.Runner() as other:
@@ -211,7 +225,11 @@ def program(body: str) -> str:
         "import asyncio, pathlib, sys\nimport aioreq\n\n"
         "url, folder = sys.argv[1], pathlib.Path(sys.argv[2])\n\n"
         "async def blocks(count):\n    for _ in range(count):\n        yield bytes(65536)\n\n"
-        "async def main():\n" + textwrap.indent(textwrap.dedent(body), "    ") + "\n\n"
+        "async def main():\n"
+        # In debug mode asyncio tells of what took 0.1 s, as anything may on a busy machine.
+        "    asyncio.get_running_loop().slow_callback_duration = 60\n"
+        + textwrap.indent(textwrap.dedent(body), "    ")
+        + "\n\n"
         "try:\n    asyncio.run(main())\nexcept KeyboardInterrupt:\n    print('interrupted')\n"
     )
 

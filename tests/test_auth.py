@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -271,6 +272,12 @@ def challenged(nonce: str = "n", **fields: str) -> tuple[int, dict[str, str]]:
     return 401, {"WWW-Authenticate": f'Digest realm="r", nonce="{nonce}", qop="auth"{further}'}
 
 
+def fields_of(header: str) -> dict[str, str]:
+    """The fields of an Authorization header, without quotes."""
+    pairs = (field.split("=", 1) for field in header.partition(" ")[2].split(", "))
+    return {name: value.strip('"') for name, value in pairs}
+
+
 class TestDigestExchanges:
     def test_a_challenge_is_answered(self):
         """The request goes out without credentials, is challenged, and goes out again with the proof."""
@@ -345,6 +352,40 @@ class TestDigestExchanges:
         headers = [request.headers.get("Authorization", "") for request in talk.sent]
         assert ['uri="/next"' in headers[2], "nc=00000002" in headers[2]] == [True, True]
         assert headers[3] == ""
+
+    def test_a_challenge_behind_a_redirect(self):
+        """A hop whose proof is challenged anew is proved with the new nonce; all challenges are in the history."""
+        script = [challenged(), to("/next"), challenged(nonce="other"), to("/last"), 200]
+        talk = Talk.of(prepared("POST", HOME, data=b"data"), script, Rules(auth=DigestAuth("u", "p")))
+        proofs = [fields_of(request.headers["Authorization"]) for request in talk.sent[1:]]
+        assert [(proof["uri"], proof["nonce"] == "other", proof["nc"]) for proof in proofs] == [
+            ("/dir/index.html", False, "00000001"),
+            ("/next", False, "00000002"),
+            ("/next", True, "00000001"),
+            ("/last", True, "00000002"),
+        ]
+        assert talk.final is not None
+        assert [response.status_code for response in talk.final.history] == [401, 302, 401, 302]
+
+    @pytest.mark.parametrize("filling", ["a", " ", ",", "a=", 'a="', "\\", 'a="\\', "digest "])
+    def test_no_challenge_takes_long(self, filling: str):
+        """A challenge of the largest size, whatever is in it, is read in much less than a second."""
+        status, headers = challenged()
+        headers["WWW-Authenticate"] += ", x" + filling * (128 * 1024 // len(filling))
+        response = answer(prepared("GET", HOME), status, headers)
+        started = time.process_time()
+        digest_challenge(response)
+        assert time.process_time() - started < 1
+
+    def test_two_requests_at_a_time(self):
+        """Requests that are challenged together, with one nonce, are both proved, and counted one after the other."""
+        auth = DigestAuth("u", "p")
+        flows = [auth.flow(prepared("GET", HOME)) for _ in range(2)]
+        letters = [next(flow) for flow in flows]
+        assert [letter.headers.get("Authorization") for letter in letters] == [None, None]
+        status, headers = challenged()
+        proofs = [flow.send(answer(letter, status, headers)) for flow, letter in zip(flows, letters, strict=True)]
+        assert [fields_of(proof.headers["Authorization"])["nc"] for proof in proofs] == ["00000001", "00000002"]
 
     def test_another_scheme_is_no_challenge(self):
         """A 401 that asks for something else is the answer."""
@@ -531,6 +572,16 @@ class TestOwnSchemes:
         signed = Talk.of(prepared("GET", HOME), [200], Rules(auth=as_auth(sign))).last
         assert signed.headers["X-Signature"] == "GET /dir/index.html"
         assert Talk.of(prepared("GET", HOME), [200], Rules(auth=as_auth(replace))).last.headers["X-Other"] == "1"
+
+    def test_a_function_that_sends_elsewhere(self):
+        """A relative Location is relative to where the request was sent, and the function is asked at each hop."""
+
+        def with_prefix(request: PreparedRequest) -> None:
+            request.target = request.target.join(f"/bucket{request.target.path}")
+
+        script = [to("sibling"), 200]
+        talk = Talk.of(prepared("GET", "http://example.org/a/b"), script, Rules(auth=as_auth(with_prefix)))
+        assert talk.urls == ["http://example.org/bucket/a/b", "http://example.org/bucket/bucket/a/sibling"]
 
     def test_a_scheme_of_several_letters(self):
         """A flow may ask for something else first, and look at each answer."""

@@ -16,6 +16,8 @@ import inside_an_app
 import pytest
 from postbin import running_bin
 
+import aioreq
+from aioreq.testing import ASGITransport
 from tests.servers.certificates import Certificates
 from tests.servers.nginx import Nginx
 
@@ -72,6 +74,23 @@ def test_put_shows_progress_to_the_end(bin_url: str, file: str) -> None:
     assert "1,280,000 bytes (100%)" in succeeded(run("put_with_progress.py", bin_url, file))
 
 
+@pytest.mark.parametrize(
+    "name", ["one_file", "form", "async_file", "put_with_progress", "request_send", "private_ca", "inside_an_app"]
+)
+def test_wrong_use(name: str) -> None:
+    """Without what they need the examples say how they are used."""
+    result = run(f"{name}.py", "--help")
+    assert result.returncode == 1
+    assert f"python examples/{name}.py URL" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_one_file_says_why_not(bin_url: str, file: str) -> None:
+    """one_file.py ends with a sentence when there is no such file, or nobody takes it."""
+    assert run("one_file.py", bin_url, file + "?").stderr.startswith("not uploaded: can't read ")
+    assert "404 Client Error" in run("one_file.py", bin_url + "-", file).stderr
+
+
 def test_request_send(bin_url: str, file: str) -> None:
     """request_send.py sends, does not send twice, and sends anyway."""
     assert succeeded(run("request_send.py", bin_url, file)).count("True") == 3
@@ -103,6 +122,18 @@ async def test_an_app_passes_uploads_on(bin_url: str) -> None:
         await app(scope, receive, send)
     receipt = json.loads(b"".join(message.get("body", b"") for message in answered))
     assert (receipt["length"], receipt["received"]) == (300_000, 300_000)
+
+
+async def test_an_app_says_when_nobody_is_behind_it() -> None:
+    """inside_an_app.py answers 502 where the server behind it does not."""
+    app = inside_an_app.create_app("http://127.0.0.1:9/")
+    async with (
+        app.router.lifespan_context(app),
+        aioreq.Session(transport=ASGITransport(app), base_url="http://app") as session,
+    ):
+        response = await session.put("/name", data=b"12345")
+    assert response.status_code == 502
+    assert "nobody listens there" in response.json()["error"]
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Header fields: a multimap without regard to case, and what may go on the wire."""
 
+from enum import Enum
 from typing import Any
 
 import pytest
@@ -84,13 +85,22 @@ class TestWhatMayBeSent:
             (b"X", b"bytes", "bytes"),
             ("X", 7, "7"),
             ("X", 1.5, "1.5"),
+            ("X", *Enum("Word", {"ONE": "text"}, type=str), "text"),
+            ("X", "a\x7fb\x85", "a\x7fb\x85"),
         ],
     )
-    def test_values(self, name: Any, value: Any, sent: str):
-        """Text and bytes in latin-1, and numbers; white space around is left out."""
-        assert checked_header(name, value) == ("X", sent)
+    @pytest.mark.parametrize("usual", [False, True])
+    def test_values(self, name: Any, value: Any, sent: str, usual: bool):
+        """Text and bytes in latin-1, and numbers; white space around is left out, whatever the name."""
+        if usual:
+            name = b"Accept" if isinstance(name, bytes) else "Accept"
+        checked = checked_header(name, value)
+        assert checked == ("Accept" if usual else "X", sent)
+        assert encode_head("GET", "/", Headers([checked])).endswith(f": {sent}\r\n\r\n".encode("latin-1"))
 
-    @pytest.mark.parametrize("name", ["", " ", "a b", "a:", "a\r\n", "é", "a\0", "(a)", b"\xff", None, 7, "a\n"])
+    @pytest.mark.parametrize(
+        "name", ["", " ", "a b", "a:", "a\r\n", "é", "a\0", "(a)", b"\xff", None, 7, "a\n", ["X"], bytearray(b"Host")]
+    )
     def test_names_are_tokens(self, name: Any):
         """A name is a token (RFC 9110, section 5.6.2)."""
         with pytest.raises(InvalidHeader, match="can't be the name of a header"):
@@ -99,8 +109,9 @@ class TestWhatMayBeSent:
     @pytest.mark.parametrize("value", ["a\r\nb", "a\nb", "a\rb", "a\0b", "a\r\n", b"a\r\nX: y"])
     def test_nothing_is_injected(self, value: Any):
         """CR, LF and NUL would end a value, and are refused wherever they stand."""
-        with pytest.raises(InvalidHeader, match="the header X holds CR, LF or NUL, which would end it"):
-            checked_header("X", value)
+        for name in ("X", "Accept"):
+            with pytest.raises(InvalidHeader, match=f"the header {name} holds CR, LF or NUL, which would end it"):
+                checked_header(name, value)
 
     @pytest.mark.parametrize("value", [None, True, object(), ["a"], {"a": "b"}])
     def test_other_values(self, value: Any):
@@ -120,6 +131,33 @@ class TestWhatMayBeSent:
             require_sendable(Headers({"X": "a\r\nb"}))
         with pytest.raises(InvalidHeader):
             require_sendable(Headers({"X Y": "a"}))
+
+    @pytest.mark.parametrize(
+        "field",
+        [
+            ("X", "a\r\nb"), ("Accept", "a\nb"), ("Accept", "a\0"), ("", "a"), ("X\r\n", "a"), ("X:", "a"),
+            ("Accept", "日本"), ("Accept", b"a\n"), ("Accept", None), ("X", object()), ("X", True),
+        ],
+    )  # fmt: skip
+    @pytest.mark.parametrize("place", [0, 1])
+    def test_one_among_others(self, field: Any, place: int):
+        """One bad field is found wherever it stands among good ones."""
+        fields: list[Any] = [("Host", "example.org"), ("X-Own", "1")]
+        fields.insert(place, field)
+        with pytest.raises(InvalidHeader):
+            require_sendable(Headers(fields))
+
+    @pytest.mark.parametrize(("value", "sent"), [(b"caf\xe9", "café"), (7, "7"), (1.5, "1.5")])
+    def test_what_was_put_on_later_becomes_text(self, value: Any, sent: str):
+        """Bytes and numbers that a hook or an auth object puts on go out as those that a caller passes."""
+        headers = Headers([("Host", "example.org"), ("X", value), ("X", "other")])
+        require_sendable(headers)
+        assert list(headers.items()) == [("Host", "example.org"), ("X", sent), ("X", "other")]
+
+    @pytest.mark.parametrize("value", ["café", "a\tb", "a\x7f", ""])
+    def test_unusual_ones_may_pass(self, value: str):
+        """What only needs a closer look is sent as it is."""
+        require_sendable(Headers([("Host", "example.org"), ("X-Own", value)]))
 
     @pytest.mark.parametrize("text", ["GET", "X-Y", "!#$%&'*+-.^_`|~0"])
     def test_tokens(self, text: str):

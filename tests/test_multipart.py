@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gzip
 import io
+import mimetypes
 import os
 import random
 import re
@@ -715,6 +716,45 @@ class TestParam:
         assert MultipartParam("a", fileobj=io.BytesIO(b"text")).filetype == "application/octet-stream"
         assert MultipartParam("a", fileobj=io.StringIO("text")).filetype == "text/plain; charset=utf-8"
         assert MultipartParam("a", "text", filetype="x/y").filetype == "x/y"
+
+    @settings(max_examples=300, derandomize=True, database=None, deadline=None)
+    @given(
+        stem=st.sampled_from(
+            ["", "a", ".", "..", "a.b", "dir/", "dir/a", ".dir/", "a.tar", "é", "a: b", "x:y/z", "//[", "c#"]
+        ),
+        end=st.sampled_from(
+            [
+                "",
+                ".",
+                ".txt",
+                ".TXT",
+                ".html",
+                ".gz",
+                ".Z",
+                ".tgz",
+                ".svgz",
+                ".tar.gz",
+                ".txt.gz",
+                ".txt.",
+                ".png?x.html",
+                ".x",
+            ]
+        ),
+    )
+    def test_a_name_tells_the_type(self, stem: str, end: str):
+        """A type is guessed as ``mimetypes`` does for a file of that name, never as for a URL."""
+        guessed = mimetypes.guess_type(f"./{stem}{end}")[0]
+        for is_known in (True, False):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(mimetypes, "inited", is_known)
+                name = f"{stem}{end}" or "-"
+                assert MultipartParam("a", b"x", filename=name).filetype == (guessed or "application/octet-stream")
+
+    def test_types_that_were_made_known(self, monkeypatch: pytest.MonkeyPatch):
+        """What a program has told ``mimetypes`` counts, at once."""
+        assert MultipartParam("a", b"x", filename="a.aioreq").filetype == "application/octet-stream"
+        monkeypatch.setitem(mimetypes.types_map, ".aioreq", "application/x-aioreq")
+        assert MultipartParam("a", b"x", filename="a.aioreq").filetype == "application/x-aioreq"
 
     def test_equal_params(self, picture: Path):
         """Params are equal when all that is sent of them is; the callback does not count."""

@@ -1,8 +1,10 @@
 """netrc: which credentials a file has for whom, and who gets them without having asked."""
 
+import asyncio
 import locale
 import logging
 import os
+import random
 import threading
 import time
 from base64 import b64decode
@@ -281,6 +283,23 @@ class TestSessions:
         sent = [request.header("Authorization") for request in server.requests]
         assert sent[0] == sent[1] != sent[2] == sent[3]
 
+    async def test_nobody_goes_without_it_while_it_is_read(self, file: Path, monkeypatch: pytest.MonkeyPatch):
+        """Requests that are made while a thread still reads the file wait for it, as the first one does."""
+        plain_read = Netrc.read
+        both_ask = threading.Barrier(2)
+
+        def read_together(netrc: Netrc) -> None:
+            both_ask.wait(10)
+            plain_read(netrc)
+
+        monkeypatch.setattr(Netrc, "read", read_together)
+        monkeypatch.setenv("NETRC", str(file))
+        file.write_text("machine 127.0.0.1 login user password secret")
+        with FaultServer(faults.ok()) as server:
+            async with aioreq.Session() as session:
+                await asyncio.gather(session.get(server.url), session.get(server.url))
+        assert [request.header("Authorization") for request in server.requests] == ["Basic dXNlcjpzZWNyZXQ="] * 2
+
     async def test_no_thread_without_a_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         """Who has no netrc file pays for none: nothing is read, and no thread is started."""
         monkeypatch.delenv("NETRC", raising=False)
@@ -322,3 +341,25 @@ class TestSessions:
         assert dict(first.cookies) == dict(session.cookies) == {"a": "1"}
         assert len(threads) == 1
         assert threads[0] is not threading.main_thread()
+
+    @pytest.mark.parametrize("status", [200, 302, 503])
+    @pytest.mark.parametrize("size", [0, 64 * 1024 + 1, 1_000_000])
+    async def test_the_answer_that_waits_is_whole(self, monkeypatch: pytest.MonkeyPatch, status: int, size: int):
+        """Whatever becomes of an answer whose cookie waits for the list, nothing of it is lost, nor of the next one."""
+        from aioreq._rules import conversation as rules
+        from aioreq._rules.suffixes import PublicSuffixes
+
+        monkeypatch.setattr(rules, "SUFFIXES", PublicSuffixes())
+        headers = (("Set-Cookie", "a=1; Domain=127.0.0.1"), ("Location", "/next"), ("Retry-After", "0"))
+        first = faults.ok(status, headers, random.Random(size).randbytes(size))
+        with FaultServer({"/": faults.in_turn(first, faults.ok()), "/next": faults.ok()}) as server:
+            async with aioreq.Session(retry=2) as session:
+                async with session.stream("GET", server.url) as response:
+                    content = await response.read()
+                assert session.pool.open == session.pool.idle == 1
+        assert dict(session.cookies) == {"a": "1"}
+        if status == 200:
+            assert content == random.Random(size).randbytes(size)
+        else:
+            assert response.json()["target"] == ("/next" if status == 302 else "/")
+            assert [request.header("Cookie") for request in server.requests] == [None, "a=1"]

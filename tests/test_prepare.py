@@ -3,12 +3,17 @@
 import io
 import json
 from collections.abc import AsyncIterator, Iterator
+from enum import Enum
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from aioreq import MultipartParam, Request, multipart_encode
+from aioreq._body import encode_pairs
 from aioreq._headers import Headers
 from aioreq._message import PreparedRequest
 from aioreq._rules.prepare import Defaults, merged, prepare
@@ -310,6 +315,19 @@ class TestForms:
         assert request.headers["Content-Type"] == "application/x-www-form-urlencoded"
         assert request.headers["Content-Length"] == str(len(sent))
         assert await content(request) == sent
+
+    @settings(max_examples=200, derandomize=True, database=None, deadline=None)
+    @given(value=st.one_of(st.text(max_size=8), st.binary(max_size=8), st.integers(), st.floats(), st.booleans()))
+    def test_words_are_quoted_as_urlencode_does(self, value: Any):
+        """Every name and value is written as the standard library's ``urlencode`` writes it."""
+        assert encode_pairs([("a", value), (value, "a b")]) == urlencode([("a", value), (value, "a b")])
+
+    @pytest.mark.parametrize("text", ["word", "two words"])
+    def test_a_text_that_prints_as_something_else(self, text: str):
+        """A member of an enumeration that is text is that text, in a form of either kind."""
+        [member] = Enum("Member", {"ONE": text}, type=str)
+        assert encode_pairs({"a": member}) == urlencode({"a": text})
+        assert MultipartParam("a", member).value == text.encode()
 
     @pytest.mark.parametrize("value", [io.BytesIO(b"x"), [io.BytesIO(b"x")], async_blocks()])
     def test_a_source_of_bytes_as_a_value(self, value: Any):

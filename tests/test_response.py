@@ -8,6 +8,8 @@ import pickle
 import time
 from collections.abc import Iterable
 from datetime import timedelta
+from enum import Enum
+from http import HTTPMethod
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from aioreq._headers import Headers
 from aioreq._message import attach, parse_links
 from aioreq._progress import Upload
 from aioreq._source import describe
+from aioreq._wire.http1 import encode_head
 from aioreq.exceptions import (
     HTTPError,
     InvalidBody,
@@ -188,7 +191,7 @@ class TestIteration:
         """What was read in pieces is not kept: StreamConsumedError, which is a TypeError as in requests."""
         response, _ = streamed(b"abc")
         assert [chunk async for chunk in response.iter_content()] == [b"abc"]
-        with pytest.raises(StreamConsumedError, match="read in pieces before, and is not kept"):
+        with pytest.raises(StreamConsumedError, match="read in pieces or closed before, and is not kept"):
             await anext(response.iter_content())
         with pytest.raises(StreamConsumedError):
             await response.read()
@@ -477,7 +480,7 @@ class TestRequest:
         fields = ("headers", "params", "data", "files", "cookies")
         assert all(getattr(one, name) is None or getattr(one, name) is not getattr(other, name) for name in fields)
 
-    @pytest.mark.parametrize("method", ["", "GET ", "G\r\n", "GÉT", "a(b)", None, 7])
+    @pytest.mark.parametrize("method", ["", "GET ", "G\r\n", "GÉT", "a(b)", None, 7, b"GET", ["GET"]])
     def test_a_method_that_is_none(self, method: Any):
         """What is no token is refused, where it is set."""
         with pytest.raises(InvalidMethod, match="can't be a method"):
@@ -486,6 +489,11 @@ class TestRequest:
         with pytest.raises(InvalidMethod):
             request.method = method
         assert request.method == "GET"
+
+    @pytest.mark.parametrize("method", [HTTPMethod.POST, *Enum("Verb", {"POST": "POST"}, type=str)])
+    def test_a_method_out_of_an_enumeration(self, method: Any):
+        """A member of an enumeration that is text is that text."""
+        assert encode_head(Request(method).method, "/", Headers()).startswith(b"POST / ")
 
     @pytest.mark.parametrize(("method", "kept"), [("get", "GET"), ("Propfind", "PROPFIND"), ("M-SEARCH", "M-SEARCH")])
     def test_a_method(self, method: str, kept: str):

@@ -1,10 +1,12 @@
 """The room with the sockets: moments that must not pass, bytes in both directions, and how a connection ends."""
 
 import asyncio
+import io
 import random
 import select
 import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -13,7 +15,9 @@ import pytest
 
 import aioreq
 from aioreq import Session, Timeout
-from aioreq._net.stream import ChunkReader, Stream, StreamProtocol
+from aioreq._net import http1
+from aioreq._net.gather import gather
+from aioreq._net.stream import ChunkReader, Stream, StreamProtocol, _poll_for
 from aioreq._net.watch import Watch
 from aioreq._wire.tls import TLS
 from aioreq.testing import Exchange, FaultServer, faults, script
@@ -399,6 +403,48 @@ class TestStream:
         with pytest.raises(aioreq.ReadTimeout, match=r"the server was silent for 0\.05 seconds"):
             await stream.receive()
 
+    async def test_another_read_limit(self, stream: Stream, ends: Any):
+        """A limit that is set while none was, or another one was, is the one that counts from then on."""
+        stream.limit(None, None)
+        waiting = asyncio.create_task(stream.receive())
+        await asyncio.sleep(0)
+        ends[1].sendall(b"some")
+        assert await waiting == b"some"
+        stream.limit(60, None)
+        waiting = asyncio.create_task(stream.receive())
+        await asyncio.sleep(0)
+        ends[1].sendall(b"more")
+        assert await waiting == b"more"
+        stream.limit(0.05, None)
+        with pytest.raises(aioreq.ReadTimeout, match=r"silent for 0\.05 seconds"):
+            await stream.receive()
+
+    async def test_no_limit_any_more(self, stream: Stream, ends: Any):
+        """What an old limit would have ended, no limit lets go on."""
+        stream.limit(0.02, 0.02)
+        stream.write(bytes(16 * MIB))
+        stream.limit(None, None)
+        assert stream.unsent > 0
+        waiting = asyncio.create_task(stream.receive())
+        done, _ = await asyncio.wait((waiting,), timeout=0.1)
+        assert not done
+        assert stream.lost is None
+        ends[1].sendall(b"more")
+        assert await waiting == b"more"
+
+    async def test_another_write_limit(self, stream: Stream):
+        """The same of what is written: the limit of the last write counts, and it begins with it."""
+        stream.limit(None, 60)
+        stream.write(bytes(16 * MIB))
+        stream.limit(None, 0.05)
+        stream.write(b"more")
+        with pytest.raises(aioreq.WriteTimeout, match=r"for 0\.05 seconds"):
+            await stream.receive()
+
+    async def test_a_socket_that_is_gone(self):
+        """Where a transport shows no socket, nothing counts as untouched."""
+        assert _poll_for(-1)()
+
     async def test_closing(self, stream: Stream, ends: Any):
         """aclose() sends the end, not a reset, and can be called again."""
         await stream.aclose()
@@ -647,3 +693,90 @@ class TestEnds:
                 assert response.content == b"body"
                 assert response.trailers["x-trailer"] == "1"
             assert len(server.connections) == 1
+
+
+STRAY = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray"
+
+
+@script
+async def speak_unasked(exchange: Exchange, how: str) -> None:
+    """Answer, and later send an answer that nobody asked for, or close the connection."""
+    await exchange.read_body()
+    await exchange.answer()
+    await exchange.pause("unasked")
+    await (exchange.send(STRAY) if how == "stray" else exchange.close(notify=True))
+    exchange.mark("spoken")
+
+
+class TestUnasked:
+    """What comes on a kept connection before a request has left is no answer to it (RFC 9112, section 9.2).
+
+    Between taking the connection and writing to it a file may be read, and the caller's functions may be asked.
+    """
+
+    @pytest.fixture(params=["stray", "end"])
+    def server(self, request: pytest.FixtureRequest, server_context: Any) -> Iterator[FaultServer]:
+        routes = {"/": speak_unasked(request.param), "/upload": faults.ok()}
+        with FaultServer(routes, tls=server_context) as server:
+            yield server
+
+    async def upload_on_a_kept_connection(
+        self, session: Session, server: FaultServer, body: Any, begun: threading.Event, go_on: threading.Event
+    ) -> None:
+        """Take a kept connection, have the server speak before the request leaves, and hold the answer to be right."""
+        await session.get(server.url)
+        call = asyncio.create_task(session.post(server.url + "/upload", data=body))
+        await asyncio.to_thread(begun.wait, 10)
+        [connection] = session.pool._busy
+        server.release("unasked")
+        await server.reached("spoken")
+        while connection.stream.quiet and connection in session.pool._busy:
+            await asyncio.sleep(0)
+        go_on.set()
+        response = await call
+        assert (response.json()["target"], response.json()["received"]) == ("/upload", 1000)
+        assert response.upload.sent == 1000
+        assert [request.target for request in server.requests] == ["/", "/upload"]
+        assert len(server.connections) == 2
+
+    async def test_while_a_small_file_is_read(
+        self, session: Session, server: FaultServer, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    ):
+        """Not while a file is gathered into one write: the upload goes out anew, since nothing of it has left."""
+        begun, go_on = threading.Event(), threading.Event()
+
+        def gather_slowly(*of: Any) -> Any:
+            begun.set()
+            assert go_on.wait(10)
+            return gather(*of)
+
+        monkeypatch.setattr(http1, "gather", gather_slowly)
+        (tmp_path / "file").write_bytes(bytes(1000))
+        await self.upload_on_a_kept_connection(session, server, tmp_path / "file", begun, go_on)
+
+    async def test_before_the_first_block(self, session: Session, server: FaultServer):
+        """Not while the first block of a body is waited for."""
+        begun, go_on = threading.Event(), threading.Event()
+
+        class SlowFile(io.BytesIO):
+            def read(self, size: int | None = -1) -> bytes:
+                begun.set()
+                assert go_on.wait(10)
+                return super().read(size)
+
+        await self.upload_on_a_kept_connection(session, server, SlowFile(bytes(1000)), begun, go_on)
+
+    async def test_while_a_hook_is_asked(self, server: FaultServer, certificates: Certificates):
+        """Not while the caller's function is told of the connection, which is then told of the next one."""
+        begun, go_on = threading.Event(), threading.Event()
+        told: list[bool] = []
+
+        async def look(event: aioreq.ConnectionEvent) -> None:
+            told.append(event.reused)
+            if event.reused:
+                begun.set()
+                await asyncio.to_thread(go_on.wait, 10)
+
+        async with Session(verify=certificates.authority, event_hooks={"connection": look}) as session:
+            await self.upload_on_a_kept_connection(session, server, bytes(1000), begun, go_on)
+        assert told == [False, True, False]

@@ -134,6 +134,17 @@ class TestRecords:
         assert b"".join(client.decrypt(server.encrypt(data))) == data
         assert b"".join(server.decrypt(client.encrypt(data))) == data
 
+    @pytest.mark.parametrize("behind", [1, 10, 1000])
+    def test_a_record_is_not_cut_small(self, connected: tuple[TLS, TLS], behind: int):
+        """A record that comes in two pieces, the second with the begin of the next one, gives few chunks."""
+        client, server = connected
+        records, following = server.encrypt(bytes(16 * 1024)), server.encrypt(bytes(16 * 1024))
+        assert client.decrypt(records[:-100]) == []
+        chunks = client.decrypt(records[-100:] + following[:behind])
+        assert b"".join(chunks) == bytes(16 * 1024)
+        assert len(chunks) <= 2
+        assert b"".join(client.decrypt(following[behind:])) == bytes(16 * 1024)
+
     def test_an_incomplete_record_gives_nothing(self, connected: tuple[TLS, TLS]):
         """A record counts when it is whole."""
         client, server = connected

@@ -77,7 +77,7 @@ def _url(text: str) -> str | Callable[[Upload], str] | None:
     if text == "-":
         return None
     parse_url(text)
-    for unknown in set(_FILLED_IN.findall(text)) - {"{name}", "{base}"}:
+    for unknown in sorted(set(_FILLED_IN.findall(text)) - {"{name}", "{base}"}):
         raise InvalidURL(f"the URL has {unknown}: what can be filled in is {{name}} and {{base}}")
     if "{name}" not in text and "{base}" not in text:
         return text

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -168,8 +167,7 @@ class _Context:
 async def _stream_on(sock: socket.socket) -> Stream:
     loop = asyncio.get_running_loop()
     connect = loop.create_connection
-    uvloop = sys.modules.get("uvloop")
-    if uvloop is not None and isinstance(loop, uvloop.Loop):
+    if any(base.__module__ == "uvloop" for base in type(loop).__mro__):
         # Not by aiofastnet's transport, which may have been put in its place. That waits by uvloop's add_reader, which
         # tells of a reset once, along with the last bytes: a transport that then takes only these waits for ever.
         connect = partial(type(loop).create_connection, loop)

@@ -2,9 +2,11 @@
 
     answer, sender = next event from the parser, a task while the body is more than one write
 
-The reader listens from the first byte that leaves. A final status of 300 or more in mid-upload stops the
-body and is returned; a success lets the body finish. When the sender fails because the connection broke, the
-reader decides: what the server said before is still there to be read.
+The reader listens from the first byte that leaves; what came before, on a connection that was kept, is no answer.
+A final status of 300 or more in mid-upload stops the body and is returned; a success lets the body finish. When the
+sender fails because the connection broke, the reader decides: what the server said before is still there to be read.
+
+A small request leaves in one write, and its answer mostly comes whole in one piece: that needs neither task nor parser.
 
 A connection can be used again only when both sides are whole: the answer read to its end with nothing behind
 it, the body sent to its end. Everything else closes it.

@@ -18,7 +18,7 @@ except ImportError:  # Windows has no such call: there a limit measures what the
 else:
     _QUEUE_SIZE = getattr(termios, "TIOCOUTQ", None)
 
-# A stall is looked for this many times in the time allowed: it is noticed a quarter late at most, never early.
+# A stall is looked for this many times in the time allowed: it is noticed one or two looks late at most, never early.
 LOOKS = 4
 
 

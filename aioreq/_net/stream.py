@@ -7,7 +7,8 @@ here:
   send makes the transport close the socket with the server's answer still in the kernel. Ours takes what the
   kernel still has, and then only says that the stream has ended.
 - The stock reader copies all it gets into one bytearray, and its transport allocates 256 KiB for every read.
-  Ours receives into one buffer for the whole loop, and hands each piece on as it came (1.7 times the requests).
+  Ours receives into one buffer for the whole loop unless much comes in, and hands each piece on as it came (1.7 times
+  the requests).
 
 TLS is a filter between socket and reader (:class:`aioreq._wire.tls.TLS`), for the same reason: it can still
 read the records that arrived before the connection broke.

@@ -31,7 +31,16 @@ class Auth:
 
 
 class BasicAuth(Auth):
-    """User and password in the clear: use it over https only (RFC 7617, UTF-8)."""
+    """User and password in the clear: use it over https only (RFC 7617).
+
+    Args:
+        username: text without a colon, sent as UTF-8.
+        password: text, sent as UTF-8; no ``repr``, log or error shows it.
+
+    Raises:
+        TypeError: one of them is not text.
+        AuthenticationError: the name has a colon.
+    """
 
     def __init__(self, username: str, password: str) -> None:
         _require_credentials(username, password)
@@ -154,6 +163,13 @@ class DigestAuth(Auth):
     server offers nothing else and the request has no body, or one that is in memory.
 
     The server's nonce is kept and counted, so that only the first request is challenged.
+
+    Args:
+        username: text.
+        password: text; no ``repr``, log or error shows it.
+
+    Raises:
+        TypeError: one of them is not text.
     """
 
     def __init__(self, username: str, password: str) -> None:
@@ -168,16 +184,18 @@ class DigestAuth(Auth):
 
     def flow(self, request: PreparedRequest) -> Flow:
         """See :meth:`Auth.flow`."""
+        tried = self._nonce
         if self._challenge is not None:
             self._authorize(request)
         response = yield request
         challenge = digest_challenge(response)
-        tried = self._challenge is not None
-        if response.status_code != 401 or challenge is None or (tried and challenge.get("stale", "").lower() != "true"
-                                                                and challenge.get("nonce") == self._nonce):  # fmt: skip
+        if response.status_code != 401 or challenge is None:
             return
+        if challenge["nonce"] == tried and challenge.get("stale", "").lower() != "true":
+            return
+        if challenge["nonce"] != self._nonce or challenge["nonce"] == tried:
+            self._count = 0  # else another request was challenged with this nonce just now, and counts with it
         self._challenge = challenge
-        self._count = 0
         self._authorize(request)
         yield request
 

@@ -81,12 +81,11 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 # A status line (RFC 9112, section 4) and a field line (section 5). Read this way, a head of eight fields costs half of
 # what it does with a callback for each, and nothing gets through that is not exactly so: a name is a token with the
-# colon right behind it, a value holds no CR, LF or NUL, a line ends with CR LF. What was matched is not tried shorter:
-# a server could make that take minutes.
+# colon right behind it, a value holds no CR, LF or NUL, a line ends with CR LF and is not folded (section 5.2 would
+# have folded lines read, but two readers may take them for two things). What was matched is not tried shorter: a server
+# could make that take minutes.
 _STATUS_LINE = re.compile(r"HTTP/([0-9](?:\.[0-9])?) ([1-9][0-9]{2})(?: ([^\r\n\0]*+))?\r\n")
 _FIELD_LINE = re.compile(r"^([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[ \t]*+([^\r\n\0]*+)\r\n", re.MULTILINE)
-# A value that goes on in the next line: no longer written, still to be read (section 5.2).
-_FOLD = re.compile(r"\r\n[ \t]++")
 
 
 class Whole(NamedTuple):
@@ -316,11 +315,7 @@ def _fields(text: str, start: int) -> Headers:
     """The field lines of a head, from ``start`` to the empty line that ends it."""
     fields = _FIELD_LINE.findall(text, start)
     if len(fields) != text.count("\n", start) - 1:
-        folded = text[start:]
-        unfolded = _FOLD.sub(" ", folded)
-        if unfolded == folded:
-            raise RemoteProtocolError(f"the head of the answer is not valid HTTP/1.1: {_odd_line(text, start)!r}")
-        return _fields(unfolded, 0)
+        raise RemoteProtocolError(f"the head of the answer is not valid HTTP/1.1: {_odd_line(text, start)!r}")
     if " \r\n" in text or "\t\r\n" in text:  # white space behind a value is no part of it (RFC 9110, section 5.5)
         fields = [(name, value.rstrip(" \t")) for name, value in fields]
     return Headers(fields)
@@ -343,7 +338,10 @@ def _check_begin(data: bytes | bytearray, searched: int) -> None:
 
 
 class _Chunked:
-    """A body in chunked coding, read by httptools (llhttp)."""
+    """A body in chunked coding, read by httptools (llhttp).
+
+    What follows it in the same piece is read, too, as another answer: of that, nothing is taken.
+    """
 
     def __init__(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
@@ -356,11 +354,13 @@ class _Chunked:
         self.trailers.clear()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        # llhttp leaves white space behind a value, which is no part of it (RFC 9110, section 5.5)
-        self.trailers.append((name.decode("latin-1"), value.decode("latin-1").strip(" \t")))
+        if not self.done:
+            # llhttp leaves white space behind a value, which is no part of it (RFC 9110, section 5.5)
+            self.trailers.append((name.decode("latin-1"), value.decode("latin-1").strip(" \t")))
 
     def on_body(self, data: bytes) -> None:
-        self._blocks.append(data)
+        if not self.done:
+            self._blocks.append(data)
 
     def on_message_begin(self) -> None:
         self.surplus = self.done
@@ -383,6 +383,6 @@ class _Chunked:
 
     def _limit_overhead(self, data: bytes, blocks: list[Event]) -> None:
         """Chunk extensions and trailers carry no data, so nothing else would end them."""
-        self._idle_bytes = 0 if blocks else self._idle_bytes + len(data)
+        self._idle_bytes = 0 if blocks or self.done else self._idle_bytes + len(data)
         if self._idle_bytes > MAX_HEAD:
             raise ChunkedEncodingError(f"the chunked answer has more than {MAX_HEAD} bytes of extensions or trailers")

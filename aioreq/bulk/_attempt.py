@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 from .._body import Body
@@ -30,7 +30,7 @@ class Attempt:
     """What came of sending an item once.
 
     Attributes:
-        started: the loop's time.
+        started: when, by ``perf_counter``.
         duration: seconds.
         response: the answer, or None.
         error: why there is none, or None.
@@ -79,12 +79,11 @@ class Courier:
         self._options = options
         self._rate_limit = rate_limit
         self._moved = moved
-        self._loop = asyncio.get_running_loop()
-        self._begun = self._loop.time()
+        self._begun = perf_counter()  # not the loop's time, which goes in steps of a millisecond on uvloop
 
     async def send(self, delivery: Delivery, level: Level) -> Attempt:
         """Send an item once. Whatever goes wrong is in the attempt."""
-        started = self._loop.time()
+        started = perf_counter()
         if not delivery.attempts:
             delivery.begun = started
         if delivery.problem is not None:
@@ -94,14 +93,14 @@ class Courier:
             if self._rate_limit.is_set:
                 request.data = await self._rate_limit.paced(request.data, parse_url(str(request.url)).origin)
         except Exception as error:
-            return Attempt(started, self._loop.time() - started, error=error)
+            return Attempt(started, perf_counter() - started, error=error)
         delivery.attempts += 1
         exchange = self._exchange(request, delivery, level)
         del request  # the traceback of an error keeps this frame, too, from Python 3.12 on, and so what was sent
         return await exchange
 
     async def _exchange(self, request: Request, delivery: Delivery, level: Level) -> Attempt:
-        started = self._loop.time()
+        started = perf_counter()
         watch = _Watch(request.data, self._moved, level.moved)
         level.begun(started)
         response = error = None
@@ -112,7 +111,7 @@ class Courier:
         except Exception as raised:
             error = raised
         watch.settle(response, error)
-        now = self._loop.time()
+        now = perf_counter()
         attempt = Attempt(started, now - started, response, error)
         level.ended(now, attempt.duration, attempt.outcome)
         return attempt

@@ -24,8 +24,7 @@ class Delivery:
         ready: whether it can be sent, or is known not to be.
         problem: why it can't be sent, or None.
         attempts: how many times it was sent.
-        begun: the loop's time at the first attempt.
-        lane: what it waits in, is read for and is sent from.
+        begun: when the first attempt began, by ``perf_counter``.
     """
 
     __slots__ = (

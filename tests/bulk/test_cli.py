@@ -110,6 +110,8 @@ class TestUpload:
             assert run("upload", "-X", "PUT", nginx.plain.url(f"/dav/{template}"), f"{photos}/").status == 0
         assert nginx.stored("whole/2024/ü c.txt").is_file()
         assert {path.name for path in nginx.stored("flat").iterdir()} == {"a.txt", "b.txt", "ü c.txt"}
+        ran = run("upload", "-X", "PUT", nginx.plain.url("/dav/{nmae}"), photos)
+        assert (ran.status, ran.err) == (2, "aioreq: the URL has {nmae}: what can be filled in is {name} and {base}\n")
 
     async def test_fields_headers_digest(self, new_bin: Bin, photos: Path):
         """Fields, headers and digests go along."""
@@ -132,6 +134,13 @@ class TestUpload:
         assert run("upload", "--auth", f"{USERNAME}:wrong", "-X", "PUT", url, photos).status == 1
         monkeypatch.setattr("getpass.getpass", lambda prompt: PASSWORD if USERNAME in prompt else "")
         assert run("upload", "--auth", USERNAME, "-X", "PUT", url, photos).status == 0
+
+    def test_no_terminal_to_ask_for_a_password(self, photos: Path):
+        """Where there is no terminal a password is not asked for: standard input may be a manifest."""
+        command = [sys.executable, "-m", "aioreq", "upload", "--auth", "ann", "http://example.org/", str(photos)]
+        ran = subprocess.run(command, input=b"secret\n", capture_output=True, start_new_session=True, timeout=60)
+        assert ran.returncode == 2
+        assert ran.stderr.startswith(b"aioreq: there is no terminal to ask for the password: ")
 
     def test_trust(self, run: Run, nginx: Nginx, photos: Path, certificates: Any):
         """--cacert trusts, --insecure does not care; without them a private certificate is refused."""
@@ -518,6 +527,7 @@ class TestRequests:
         ran = run("get", nginx.plain.url("/static/missing"))
         assert ran.status == 1
         assert "404 Not Found" in ran.out
+        assert ran.err == "aioreq: 404 Not Found\n"
         ran = run("get", fault_server(faults.reset_at_once()).url)
         assert (ran.status, ran.out) == (1, "")
         assert ran.err.startswith("aioreq: the server ")

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,8 @@ class TestGoingOn:
             url = f"{server.url}/a?partNumber=1&X-Amz-Expires=9&X-Amz-Signature={signature}&X-Amz-Date={signature}"
             [result] = await all_of(bulk_upload(None, [Upload(path, url=url)], method="PUT", journal=journal))
         assert result.skipped
-        [(stored,)] = sqlite3.connect(journal).execute("SELECT url FROM uploads").fetchall()
+        with closing(sqlite3.connect(journal)) as database:
+            [(stored,)] = database.execute("SELECT url FROM uploads").fetchall()
         assert stored == f"{server.url}/a?partNumber=1"
 
     async def test_other_queries_do(self, fault_server: Any, make_files: MakeFiles, journal: Path):

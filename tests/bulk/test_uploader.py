@@ -190,10 +190,35 @@ class TestSources:
         """Nothing to upload is no error."""
         assert await all_of(bulk_upload("http://127.0.0.1:9/", [])) == []
 
-    async def test_what_is_no_iterable(self):
-        """What can't be iterated is refused."""
-        with pytest.raises(TypeError, match="iterable"):
-            await all_of(bulk_upload("http://127.0.0.1:9/", 5))
+    @pytest.mark.parametrize("items", [5, None, b"path", io.BytesIO(b"path\n")])
+    async def test_what_is_no_iterable(self, items: Any):
+        """What can't be iterated is refused, and so is what gives anything but items."""
+        with pytest.raises(TypeError, match="items are an iterable of paths and Uploads"):
+            await all_of(bulk_upload("http://127.0.0.1:9/", items))
+
+    @pytest.mark.parametrize(
+        ("argument", "message"),
+        [
+            ({"url": ["a.txt"]}, "url is text, a function of the item, or None, not list"),
+            ({"headers": "X-A: b"}, "headers are a mapping or pairs, not str"),
+            ({"auth": "ann:secret"}, r"auth is \(user, password\), an auth object or a function, not str"),
+            ({"timeout": "5"}, "timeout connect='5' is not a number of seconds above 0"),
+            ({"session": 5}, "session= is an aioreq.Session, not int"),
+            ({"progress": True}, "progress= is a function of a BulkProgress, not bool"),
+            ({"progress": all_of}, "progress= is a plain function of a BulkProgress, not an async one"),
+            ({"memory": "64M"}, "memory='64M' is not a number of bytes above 0"),
+            ({"rate_limit": "5M"}, "a rate limit is a number of bytes per second above 0, or None; not '5M'"),
+        ],
+    )
+    def test_what_can_not_be_meant(self, argument: Any, message: str):
+        """What is wrong for all items is told once, before there is any."""
+        with pytest.raises((TypeError, ValueError), match=message):
+            bulk_upload(**{"url": "http://127.0.0.1:9/", "items": [], **argument})
+
+    async def test_a_function_that_gives_no_url(self, make_files: MakeFiles):
+        """An item for which the function of URLs has none is refused with its name."""
+        [result] = await all_of(bulk_upload(lambda item: None, make_files(1)))
+        assert result.problem == f"the function that gives URLs gave None for {result.item.label}"
 
     @pytest.mark.parametrize(
         ("make", "error"),

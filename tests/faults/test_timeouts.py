@@ -177,7 +177,7 @@ async def test_total_holds_across_redirects(serve: Serve, session: aioreq.Sessio
     """`total` is for the whole call; the error has the request that was under way, not the first one."""
     server = serve({"/": faults.redirect("/silent"), "/silent": faults.silent()})
     with pytest.raises(aioreq.exceptions.Timeout) as caught:
-        await session.put(server.url + "/", data=small_supply.path, timeout=aioreq.Timeout(total=LIMIT))
+        await session.put(server.url + "/", data=small_supply.path, timeout=aioreq.Timeout(total=AMPLE))
     assert caught.value.request is not None
     assert caught.value.request.url == server.url + "/silent"
     assert caught.value.sent == len(small_supply.content)

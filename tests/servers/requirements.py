@@ -1,8 +1,10 @@
 """What the machine must have for a test: skipped without it on a desk, failed without it in CI."""
 
+import importlib
 import os
 import shutil
 from pathlib import Path
+from types import ModuleType
 from typing import NoReturn
 
 import pytest
@@ -24,6 +26,14 @@ def require_node_module(name: str) -> Path:
     if not (folder / "package.json").is_file():
         _missing(f"the Node module {name} is not installed (npm ci --prefix tests)")
     return folder
+
+
+def require_package(name: str) -> ModuleType:
+    """The Python package `name`; without it as `require` says."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        _missing(f"the Python package {name} is not installed")
 
 
 def _missing(what: str) -> NoReturn:
