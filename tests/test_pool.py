@@ -134,6 +134,25 @@ class TestReuse:
 
         run(check())
 
+    def test_the_limit_holds_when_one_is_replaced(self, run: Any):
+        """Where the only connection of a route turns out to be dead, its place is taken by its successor alone."""
+
+        async def check() -> None:
+            pool, net = make(max_per_host=1)
+            first = await pool.acquire(A, None, None)
+            first.release(reusable=True)
+            first.stream.untouched = False  # type: ignore[misc]
+            second = await pool.acquire(A, None, None)
+            waiting = ask(pool, A)
+            await settle()
+            assert not waiting.done()
+            assert len(net.open) == 1
+            second.release(reusable=True)
+            assert await waiting is second
+            await pool.aclose()
+
+        run(check())
+
     def test_not_for_another_route(self, run: Any):
         """A connection serves its own route only."""
 

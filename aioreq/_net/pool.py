@@ -373,7 +373,9 @@ class Pool:
     def _count_open(self, lane: _Lane, change: int) -> None:
         self._open += change
         lane.open += change
-        if change < 0:
+        if change > 0:
+            self._lanes[lane.route] = lane  # it may have been forgotten since, with its last connection
+        else:
             self._enqueue(lane)
             self._forget_if_unused(lane)
 
