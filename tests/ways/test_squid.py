@@ -114,7 +114,7 @@ class TestCredentials:
         async with Session(proxy=private_squid.url("http")) as session:
             with pytest.raises(ProxyError, match="407") as caught:
                 await session.put(nginx.plain.url("/dav/refused"), bytes(4_000_000))
-            assert session.pool.open == 0
+            assert session.pool.open == session.pool.idle  # kept only if squid has taken all of the body
         assert caught.value.status_code == 407
         assert not nginx.stored("refused").exists()
 
