@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from time import monotonic
 from typing import NamedTuple
 
@@ -34,8 +33,7 @@ class Entry(NamedTuple):
     password: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Content:
+class _Content(NamedTuple):
     """What stood in the file at one time; replaced in one piece, since it is read in a thread.
 
     Attributes:
@@ -45,8 +43,8 @@ class _Content:
         failure: why it can't be used, or None.
     """
 
-    seen: _Seen | None = None
-    entries: Mapping[str, Entry] = field(default_factory=dict)
+    seen: _Seen | None
+    entries: Mapping[str, Entry]
     default: Entry | None = None
     failure: str | None = None
 
@@ -65,7 +63,7 @@ class Netrc:
         self._is_named = file is not None
         self._paths = (os.fspath(file),) if file is not None else tuple(map(os.path.expanduser, _OWN))
         self._seen: _Seen | None = None  # with the last look
-        self._content = _Content()
+        self._content = _Content(None, {})
         self._ignored: _Content | None = None
 
     @classmethod
@@ -91,7 +89,7 @@ class Netrc:
 
     def _missing(self, seen: _Seen) -> _Content:
         """A file must be there if it was named; the user's own need not."""
-        return _Content(seen, failure=f"there is no netrc file at {seen[0]!r}" if self._is_named else None)
+        return _Content(seen, {}, failure=f"there is no netrc file at {seen[0]!r}" if self._is_named else None)
 
     def _look(self) -> _Seen:
         for path in self._paths:

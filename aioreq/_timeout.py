@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+from ._value import Value
 
-@dataclass(frozen=True, slots=True)
-class Timeout:
+
+class Timeout(Value):
     """Limits in seconds; None for no limit.
 
     ``timeout=5`` on a call means ``Timeout(5, 5, 5, 5)``. ``read`` and ``write`` are the longest silences allowed:
@@ -24,14 +24,25 @@ class Timeout:
         ValueError: a limit is not a positive number.
     """
 
-    connect: float | None = 10.0
-    read: float | None = 60.0
-    write: float | None = 60.0
-    pool: float | None = None
-    total: float | None = None
+    __match_args__ = ("connect", "read", "write", "pool", "total")
+    __slots__ = __match_args__
 
-    def __post_init__(self) -> None:
-        for name in ("connect", "read", "write", "pool", "total"):
+    connect: float | None
+    read: float | None
+    write: float | None
+    pool: float | None
+    total: float | None
+
+    def __init__(
+        self,
+        connect: float | None = 10.0,
+        read: float | None = 60.0,
+        write: float | None = 60.0,
+        pool: float | None = None,
+        total: float | None = None,
+    ) -> None:
+        self._set(connect, read, write, pool, total)
+        for name in self.__match_args__:
             _check(name, getattr(self, name))
 
     @classmethod

@@ -7,8 +7,6 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
-from yarl import URL
-
 from ._body import encode_pairs
 from .exceptions import InvalidURL, URLRequired
 
@@ -19,7 +17,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 # A name's labels have 1 to 63 characters each (RFC 1035, section 2.3.4); a dot may end it.
 _HOST = re.compile(r"[a-zA-Z0-9_-]{1,63}(\.[a-zA-Z0-9_-]{1,63})*\.?|[0-9a-fA-F.]*:[0-9a-fA-F:.]+(%[A-Za-z0-9._-]+)?")
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_SURROGATE = r"[\ud800-\udfff]"  # as text: compiled with the first URL that is not ASCII
 # Between the first colon of an authority, also of one without a scheme, and its last @.
 _PASSWORD = re.compile(r"((?:^|//)[^/?#:]*):[^/?#]*@")
 _LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -68,6 +66,8 @@ class Target(NamedTuple):
             return location
         if location.startswith("//"):
             return f"{self.scheme}:{location}"
+        from yarl import URL  # see parse_url
+
         try:
             return str(URL(self.url, encoded=True).join(URL(_quote(location), encoded=True)))
         except ValueError as error:
@@ -90,12 +90,14 @@ def parse_url(text: str) -> Target:
         URLRequired: it is empty.
         InvalidURL: it has no scheme or host, a scheme other than http or https, or a bad port or host.
     """
+    from yarl import URL  # not before the first URL: with what it needs itself, 4 ms of importing
+
     text = text.strip()
     if not text:
         raise URLRequired("a request needs a URL")
     if _CONTROL.search(text):
         raise InvalidURL(f"the URL {_shown(text)} holds control characters; quote them")
-    if _SURROGATE.search(text):
+    if not text.isascii() and re.search(_SURROGATE, text):
         raise InvalidURL(f"the URL {_shown(text)} holds a lone surrogate, which has no form in UTF-8")
     _check_scheme(text)
     try:

@@ -12,8 +12,7 @@ import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 # RFC 8305, section 8: how long one address may take before the next is tried beside it.
 _NEXT_ADDRESS_AFTER = 0.25
@@ -24,8 +23,7 @@ _FULL_QUEUE_PAUSE = 0.01
 Resolver = Callable[[str, int], Iterable[Any] | Awaitable[Iterable[Any]]]
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """An address as the socket module has it: family, and what ``connect`` takes."""
 
     family: int

@@ -10,24 +10,19 @@ from __future__ import annotations
 import socket
 import sys
 
-try:
-    import fcntl
-    import termios
-except ImportError:  # Windows has no such call: there a limit measures what the kernel takes
-    _QUEUE_SIZE = None
-else:
-    _QUEUE_SIZE = getattr(termios, "TIOCOUTQ", None)
-
 # A stall is looked for this many times in the time allowed: it is noticed one or two looks late at most, never early.
 LOOKS = 4
 
 
 def kernel_queue(sock: int | socket.socket) -> int:
     """Bytes that the kernel has taken and the other side's kernel has not; 0 where that can't be told."""
-    if _QUEUE_SIZE is None:
+    try:
+        from fcntl import ioctl
+        from termios import TIOCOUTQ  # both not before something is slow: most programs need neither
+    except ImportError:  # Windows has no such call: there a limit measures what the kernel takes
         return 0
     try:
-        return int.from_bytes(fcntl.ioctl(sock, _QUEUE_SIZE, bytes(4)), sys.byteorder)
+        return int.from_bytes(ioctl(sock, TIOCOUTQ, bytes(4)), sys.byteorder)
     except (OSError, ValueError):  # no TCP socket, or closed
         return 0
 

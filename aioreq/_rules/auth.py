@@ -70,7 +70,7 @@ class BasicAuth(Auth):
 AuthObject = BasicAuth
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_SURROGATE = r"[\ud800-\udfff]"  # as text: compiled with the first text that is not ASCII
 
 
 def _require_credentials(username: Any, password: Any) -> None:
@@ -85,7 +85,7 @@ def _require_credentials(username: Any, password: Any) -> None:
             raise TypeError(f"a {name} is text, not {type(value).__name__}")
         if _CONTROL.search(value):
             raise InvalidHeader(f"the {name} holds a control character, which may not be in credentials")
-        if _SURROGATE.search(value):
+        if not value.isascii() and re.search(_SURROGATE, value):
             raise InvalidHeader(f"the {name} holds a lone surrogate, which has no form in UTF-8")
 
 
@@ -152,8 +152,9 @@ _HASHES = {
     "SHA-512-256": "sha512_256",
     "SHA-512": "sha512",  # in no RFC, but spoken by servers and by requests
 }
-# A name is looked at once, whole: a server could make a search at each of its letters take minutes.
-_CHALLENGE_FIELD = re.compile(r'(?<![\w-])([\w-]++)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+# A name is looked at once, whole: a server could make a search at each of its letters take minutes. (As text, like
+# other patterns that few programs need: compiled when first used, and `import aioreq` is lighter.)
+_CHALLENGE_FIELD = r'(?<![\w-])([\w-]++)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))'
 
 
 class DigestAuth(Auth):
@@ -221,7 +222,7 @@ def digest_challenge(response: Response) -> dict[str, str] | None:
     for header in response.headers.getall("WWW-Authenticate", ()):
         for part in re.split(r"(?i)(?:^|,\s*)digest\s+", header)[1:]:
             fields: dict[str, str] = {}
-            for name, quoted, token in _CHALLENGE_FIELD.findall(part):
+            for name, quoted, token in re.findall(_CHALLENGE_FIELD, part):
                 # The first of a name counts: behind a Digest challenge there may be one of another scheme.
                 fields.setdefault(name.lower(), token or re.sub(r"\\(.)", r"\1", quoted))
             name = fields.get("algorithm", "MD5").upper().removesuffix("-SESS")

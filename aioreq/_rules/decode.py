@@ -7,9 +7,7 @@ kilobyte may stand for a gigabyte, and nothing here ever holds more than a piece
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
-import zlib
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, Protocol
@@ -24,6 +22,8 @@ _MAX_RATIO = 200
 _ALWAYS_ALLOWED = 16 * 1024 * 1024
 # Nobody puts more of them on top of each other, and each takes memory of its own; curl has the same limit.
 _MAX_CODINGS = 5
+# As binary logarithm: the largest window that RFC 1951 has.
+_WINDOW = 15
 # As binary logarithm: what a frame may have its decoder keep. RFC 9659 sets 8 MiB for HTTP, the library 128 MiB.
 _ZSTD_WINDOW = 23
 
@@ -42,9 +42,13 @@ class _Zlib:
     """gzip (RFC 1952) and deflate (RFC 1950, or RFC 1951 as some servers have it)."""
 
     def __init__(self, coding: str) -> None:
+        import zlib  # not before the first coded answer
+
         self._coding = coding
-        self._wbits = 16 + zlib.MAX_WBITS if coding == "gzip" else zlib.MAX_WBITS
-        self._object = zlib.decompressobj(self._wbits)
+        self._error = zlib.error
+        self._decompressor = zlib.decompressobj
+        self._wbits = 16 + _WINDOW if coding == "gzip" else _WINDOW
+        self._object = self._decompressor(self._wbits)
         self._begun = False
         self._first = b""
 
@@ -57,7 +61,7 @@ class _Zlib:
                 continue
             try:
                 piece = self._object.decompress(data, _PIECE)
-            except zlib.error as error:
+            except self._error as error:
                 raise _broken(self._coding, error) from error
             data = self._object.unused_data or self._object.unconsumed_tail
             if piece:
@@ -71,14 +75,14 @@ class _Zlib:
         self._begun = True
         has_header = self._first[0] & 0x0F == 8 and int.from_bytes(self._first[:2]) % 31 == 0
         if self._coding == "deflate" and not has_header:
-            self._object = zlib.decompressobj(-zlib.MAX_WBITS)
+            self._object = self._decompressor(-_WINDOW)
         return self._first
 
     def _next_member(self, data: bytes) -> bytes:
         """Gzip members may follow each other; zeros behind the last one are padding."""
         rest = data.lstrip(b"\0") if self._coding == "gzip" else b""
         if rest:
-            self._object = zlib.decompressobj(self._wbits)
+            self._object = self._decompressor(self._wbits)
         return rest
 
     def end(self) -> None:
@@ -202,8 +206,10 @@ _ZSTD = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
 
 @lru_cache(maxsize=4)
 def _is_installed(module: str) -> bool:
+    from importlib.util import find_spec
+
     try:
-        return importlib.util.find_spec(module) is not None
+        return find_spec(module) is not None
     except ModuleNotFoundError:  # the package above it is missing
         return False
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import NamedTuple
 
 from .._url import Target
 from .suffixes import SUFFIXES
@@ -26,19 +26,19 @@ _IN_ALL = 3000
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _WHITE_SPACE = " \t"
 
-_DATE_DELIMITER = re.compile(r"[\x09\x20-\x2f\x3b-\x40\x5b-\x60\x7b-\x7e]+")
-_TIME = re.compile(r"(\d{1,2}):(\d{1,2}):(\d{1,2})(?!\d)", re.ASCII)
-_DAY = re.compile(r"(\d{1,2})(?!\d)", re.ASCII)
-_YEAR = re.compile(r"(\d{2,4})(?!\d)", re.ASCII)
+# Dates: as text, compiled with the first one.
+_DATE_DELIMITER = r"[\x09\x20-\x2f\x3b-\x40\x5b-\x60\x7b-\x7e]+"
+_TIME = r"(?a)(\d{1,2}):(\d{1,2}):(\d{1,2})(?!\d)"
+_DAY = r"(?a)(\d{1,2})(?!\d)"
+_YEAR = r"(?a)(\d{2,4})(?!\d)"
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_MONTH = re.compile(f"({'|'.join(_MONTHS)})", re.IGNORECASE)
+_MONTH = f"(?i)({'|'.join(_MONTHS)})"
 _MAX_AGE = re.compile(r"-?[0-9]+")
 
 _Key = tuple[str, bool, str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Cookie:
+class Cookie(NamedTuple):
     """A cookie that a server set.
 
     Attributes:
@@ -213,9 +213,9 @@ def _end(said: dict[str, str], now: float) -> float | None:
 def read_date(text: str) -> float | None:
     """Seconds since 1970 of a date in any of the ways that servers write one, or None (section 5.1.1)."""
     found: dict[str, re.Match[str]] = {}
-    for token in _DATE_DELIMITER.split(text):
+    for token in re.split(_DATE_DELIMITER, text):
         for name, pattern in (("time", _TIME), ("day", _DAY), ("month", _MONTH), ("year", _YEAR)):
-            if name not in found and (match := pattern.match(token)):
+            if name not in found and (match := re.match(pattern, token)):
                 found[name] = match
                 break
     if len(found) < len(("time", "day", "month", "year")):

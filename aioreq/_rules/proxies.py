@@ -19,8 +19,9 @@ from .route import Proxy, Route
 # Nothing that a route depends on changes, but the origins may be many.
 _ROUTES_KEPT = 1024
 _SCHEMES = ("http", "https")
-_SURROGATE = re.compile(r"[\ud800-\udbff]")  # but for those that stand for bytes of a path (PEP 383)
-_HOST_AND_PORT = re.compile(r"(.+):([0-9]+)")
+# As text: compiled when first used, which few programs do.
+_SURROGATE = r"[\ud800-\udbff]"  # but for those that stand for bytes of a path (PEP 383)
+_HOST_AND_PORT = r"(.+):([0-9]+)"
 _Network = IPv4Network | IPv6Network
 
 
@@ -51,7 +52,7 @@ class Ways:
         if unix_socket is not None and not isinstance(unix_socket, (str, bytes, os.PathLike)):
             raise TypeError(f"unix_socket= is the path of a Unix socket, not {type(unix_socket).__name__}")
         self._unix_socket = None if unix_socket is None else os.fspath(unix_socket)
-        if isinstance(self._unix_socket, str) and _SURROGATE.search(self._unix_socket):
+        if isinstance(self._unix_socket, str) and re.search(_SURROGATE, self._unix_socket):
             raise ValueError(f"unix_socket={self._unix_socket!r} holds a lone surrogate, which no path can")
         self.proxy = None if proxy is None else Proxy.parse(proxy)
         self._environment = EnvironmentProxies(environment or {})
@@ -158,7 +159,7 @@ def _entry(text: str) -> tuple[str | _Network, int | None]:
     if network is not None:
         return network, None
     port = None
-    if split := _HOST_AND_PORT.fullmatch(text):
+    if split := re.fullmatch(_HOST_AND_PORT, text):
         text, port = split[1], int(split[2])
     return _network(text) or text.removeprefix("*.").strip("."), port
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Any
 
 from .._message import PreparedRequest, Response, checked_method
+from .._value import Value
 from ..exceptions import ConnectionError, ProxyError, RequestException, SSLError, Timeout
 
 # RFC 9110, section 9.2.2: doing it twice is the same as doing it once.
 IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(Value):
     """A policy of trying again, as a value.
 
     Args:
@@ -31,14 +30,26 @@ class Retry:
         ValueError: an argument is of a kind that makes no sense, a number is negative, or there is no attempt at all.
     """
 
-    attempts: int = 3
-    statuses: Collection[int] = frozenset((429, 502, 503, 504))
-    methods: Collection[str] = IDEMPOTENT
-    backoff: float = 0.5
-    max_delay: float = 60.0
-    respect_retry_after: bool = True
+    __match_args__ = ("attempts", "statuses", "methods", "backoff", "max_delay", "respect_retry_after")
+    __slots__ = __match_args__
 
-    def __post_init__(self) -> None:
+    attempts: int
+    statuses: Collection[int]
+    methods: Collection[str]
+    backoff: float
+    max_delay: float
+    respect_retry_after: bool
+
+    def __init__(
+        self,
+        attempts: int = 3,
+        statuses: Collection[int] = frozenset((429, 502, 503, 504)),
+        methods: Collection[str] = IDEMPOTENT,
+        backoff: float = 0.5,
+        max_delay: float = 60.0,
+        respect_retry_after: bool = True,
+    ) -> None:
+        self._set(attempts, statuses, methods, backoff, max_delay, respect_retry_after)
         for name, kind, least in (("attempts", int, 1), ("backoff", (int, float), 0), ("max_delay", (int, float), 0)):
             value = getattr(self, name)
             if not isinstance(value, kind) or isinstance(value, bool) or not value >= least:
@@ -63,6 +74,10 @@ class Retry:
         if isinstance(value, int) and not isinstance(value, bool):
             return cls(attempts=value)
         raise TypeError(f"retry is a Retry, a number of attempts or None, not {type(value).__name__}")
+
+    def may_follow(self, status: int) -> bool:
+        """Whether there are answers with this status that are tried again."""
+        return status in self.statuses
 
     def after_answer(self, request: PreparedRequest, response: Response, attempt: int) -> float | None:
         """Seconds to wait before trying again, or None when this answer is the last."""

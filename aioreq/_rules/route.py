@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from dataclasses import dataclass, field
 from typing import NamedTuple
-
-from yarl import URL
 
 from .._headers import Headers
 from .._url import Origin, Target
@@ -15,13 +12,13 @@ from ..exceptions import InvalidURL
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "socks4": 1080, "socks4a": 1080, "socks5": 1080, "socks5h": 1080}
 _ALIASES = {"socks": "socks5"}  # what desktops write into ALL_PROXY
-_CONTROL = re.compile(r"[\x00-\x20\x7f]")
+# As text: compiled with the first proxy.
+_CONTROL = r"[\x00-\x20\x7f]"
 # RFC 1929, section 2: user and password are as long as one byte can say.
 _SOCKS_CREDENTIAL_LIMIT = 255
 
 
-@dataclass(frozen=True, slots=True)
-class Proxy:
+class Proxy(NamedTuple):
     """A proxy. Its credentials appear in no text that is made of it.
 
     Attributes:
@@ -34,7 +31,7 @@ class Proxy:
     scheme: str
     host: str
     port: int
-    credentials: tuple[str, str] | None = field(default=None, repr=False)
+    credentials: tuple[str, str] | None = None
 
     @classmethod
     def parse(cls, url: str) -> Proxy:
@@ -43,6 +40,8 @@ class Proxy:
         Raises:
             InvalidURL: it names none. The message does not show the URL, which may hold a password.
         """
+        from yarl import URL  # as late as parse_url does it
+
         text = url.strip()
         if "://" not in text:
             text = f"http://{text}"
@@ -54,7 +53,7 @@ class Proxy:
             raise _not_a_proxy("it can't be taken apart") from None  # yarl's message quotes what it failed at
         if scheme not in _DEFAULT_PORTS:
             raise _not_a_proxy(f"its scheme is none of {', '.join(_DEFAULT_PORTS)}")
-        if not host or _CONTROL.search(text):
+        if not host or re.search(_CONTROL, text):
             raise _not_a_proxy("it has no host" if not host else "it holds white space or control characters")
         if port == 0 or parts.raw_path not in ("", "/") or parts.raw_query_string or parts.raw_fragment:
             raise _not_a_proxy("it ends with the port, which is 1 to 65535")
@@ -82,6 +81,9 @@ class Proxy:
 
     def __str__(self) -> str:
         return f"{self.scheme}://{authority(self.host, self.port)}"
+
+    def __repr__(self) -> str:
+        return f"Proxy(scheme={self.scheme!r}, host={self.host!r}, port={self.port!r})"
 
 
 def _not_a_proxy(why: str) -> InvalidURL:
