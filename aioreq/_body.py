@@ -69,7 +69,7 @@ class Segment(ABC):
         """The bytes, from the first, ``length`` of them or an error."""
 
     def read_into(self, place: memoryview) -> None:
-        """Put all of it where there is room for just that. Blocks; only where ``can_read_now`` says so."""
+        """Put all of it where there is room for just that. Blocks; only what is in a regular file can do it."""
         raise NotImplementedError
 
     def require_fresh(self) -> None:  # noqa: B027 - most sources can always be read again
@@ -90,9 +90,6 @@ class Bytes(Segment):
     def read_now(self) -> bytes:
         """All of it."""
         return self.data
-
-    def read_into(self, place: memoryview) -> None:
-        place[:] = self.data
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         if self.data:
@@ -447,6 +444,7 @@ def _as_bytes(block: Any) -> bytes:
     )
 
 
+_LENGTH = attrgetter("length")
 _IS_IN_MEMORY = attrgetter("in_memory")
 _CAN_READ_NOW = attrgetter("can_read_now")
 _READ_NOW = methodcaller("read_now")
@@ -473,8 +471,11 @@ class Body:
         self.params = params
         self.content_type = content_type
         self.on_block: Callable[[Any, int, int], object] | None = None
-        lengths = [segment.length for segment in self.segments]
-        self.length = None if None in lengths else sum(lengths)  # type: ignore[arg-type]
+        self.length: int | None
+        try:
+            self.length = sum(map(_LENGTH, self.segments))
+        except TypeError:  # one of them is None
+            self.length = None
         self.in_memory = all(map(_IS_IN_MEMORY, self.segments))
         self.can_read_now = self.in_memory or all(map(_CAN_READ_NOW, self.segments))
 
@@ -565,10 +566,9 @@ def encode_pairs(fields: Any) -> str:
 
 def _quoted(value: Any) -> str:
     """As ``urllib.parse.urlencode`` has it; plain words, which most are, need no look at each character."""
-    text = value if isinstance(value, (str, bytes)) else str(value)
-    if isinstance(text, str) and text.isascii() and text.isalnum():
-        return text
-    return quote_plus(text)
+    if type(value) is str and value.isascii() and value.isalnum():
+        return value
+    return quote_plus(value if isinstance(value, (str, bytes)) else str(value))
 
 
 def flatten_pairs(fields: Any) -> Iterator[tuple[Any, Any]]:
@@ -579,6 +579,9 @@ def flatten_pairs(fields: Any) -> Iterator[tuple[Any, Any]]:
     """
     pairs = fields.items() if isinstance(fields, (dict, Mapping)) else fields
     for name, value in pairs:
+        if type(value) is str:
+            yield name, value
+            continue
         for item in value if _is_many(value) else (value,):
             if item is not None:
                 yield name, _plain(name, item)

@@ -79,12 +79,7 @@ class OpenFile(Descriptor):
     def read_into(self, place: memoryview, offset: int = 0) -> None:
         """The bytes from ``offset``, exactly as many as there is room for, or :class:`FileChanged`. Blocks."""
         with self as fd:
-            at = _pread_into(fd, place, offset, self.source.name)
-            while at < len(place):
-                more = _pread_into(fd, place[at:], offset + at, self.source.name)
-                if not more:
-                    raise self.changed()
-                at += more
+            self.source.fill(place, fd, offset)
 
     def changed(self) -> FileChanged:
         """The error for a file that has become shorter."""
@@ -94,6 +89,7 @@ class OpenFile(Descriptor):
 
 # Windows has no pread, and duplicated descriptors share one position.
 _position = threading.Lock()
+_HAS_PREADV = hasattr(os, "preadv")  # neither Windows nor macOS before 11
 
 
 def _pread(fd: int, size: int, offset: int, name: str | None) -> bytes:
@@ -108,7 +104,7 @@ def _pread(fd: int, size: int, offset: int, name: str | None) -> bytes:
 
 
 def _pread_into(fd: int, place: memoryview, offset: int, name: str | None) -> int:
-    if not hasattr(os, "preadv"):  # Windows, macOS before 11
+    if not _HAS_PREADV:
         data = _pread(fd, len(place), offset, name)
         place[: len(data)] = data
         return len(data)
@@ -146,7 +142,8 @@ class FileSource:
             raise FileUnreadable.from_oserror(error, path) from error
         except ValueError as error:
             raise FileUnreadable(f"{path!r} can't be a path: {error}", filename=path) from error
-        _require_regular(status, path)
+        if not stat.S_ISREG(status.st_mode):
+            raise _not_regular(status, path)
         if not os.access(path, os.R_OK):
             raise FileUnreadable.from_oserror(PermissionError(13, "permission denied"), path)
         return cls(path, status, lambda: os.open(path, _OPEN_FLAGS))
@@ -163,7 +160,8 @@ class FileSource:
         if raw.writable():
             file.flush()  # what was written but sits in the buffer belongs to the file
         status = os.fstat(raw.fileno())
-        _require_regular(status, name)
+        if not stat.S_ISREG(status.st_mode):
+            raise _not_regular(status, name)
         return cls(name, status, lambda: os.dup(raw.fileno()))
 
     def open(self) -> OpenFile:
@@ -173,24 +171,26 @@ class FileSource:
             FileChanged: it has become shorter, or was replaced by a file of another size.
             FileUnreadable: it can't be opened any more.
         """
+        return OpenFile(self._open(), self)
+
+    def _open(self) -> int:
         try:
             fd = self._opener()
         except OSError as error:
             raise FileUnreadable.from_oserror(error, self.name) from error
         except ValueError as error:  # fileno() of a closed file
             raise FileUnreadable(f"the file {self.name!r} was closed before its bytes were due") from error
-        file = OpenFile(fd, self)
         try:
             self._check(os.fstat(fd))
         except BaseException:
-            file.close()
+            os.close(fd)
             raise
-        return file
+        return fd
 
     def _check(self, status: os.stat_result) -> None:
-        replaced = (status.st_dev, status.st_ino) != self._identity and status.st_size != self.size
-        if replaced or status.st_size < self.size:
-            raise self.changed(status.st_size)
+        seen = status.st_size
+        if seen != self.size and (seen < self.size or (status.st_dev, status.st_ino) != self._identity):
+            raise self.changed(seen)
 
     def read_whole(self, length: int) -> bytes:
         """Open, read the first ``length`` bytes and close, in one go. Blocks: for a worker thread."""
@@ -202,11 +202,20 @@ class FileSource:
 
     def read_into(self, place: memoryview) -> None:
         """Open, read as many bytes as there is room for, and close, in one go. Blocks: for a worker thread."""
-        file = self.open()
+        fd = self._open()  # a plain one: no other thread knows of it
         try:
-            file.read_into(place)
+            self.fill(place, fd, 0)
         finally:
-            file.close()
+            os.close(fd)
+
+    def fill(self, place: memoryview, fd: int, offset: int) -> None:
+        """Read from ``offset`` exactly as many bytes as there is room for, or :class:`FileChanged`. Blocks."""
+        at = _pread_into(fd, place, offset, self.name)
+        while at < len(place):
+            more = _pread_into(fd, place[at:], offset + at, self.name)
+            if not more:
+                raise self.changed(os.fstat(fd).st_size)
+            at += more
 
     def changed(self, seen: int) -> FileChanged:
         """The error that says how this file differs from its description."""
@@ -218,11 +227,10 @@ class FileSource:
         )
 
 
-def _require_regular(status: os.stat_result, name: str | None) -> None:
+def _not_regular(status: os.stat_result, name: str | None) -> FileIsDirectory | InvalidBody:
     if stat.S_ISDIR(status.st_mode):
-        raise FileIsDirectory(f"{name!r} is a directory; pass the files inside it", filename=name)
-    if not stat.S_ISREG(status.st_mode):
-        raise InvalidBody(
-            f"{'the file' if name is None else repr(name)} is not a regular file (a pipe, a socket or a device), so "
-            "its size is not known: read it first, or pass an open file or an iterator together with its length"
-        )
+        return FileIsDirectory(f"{name!r} is a directory; pass the files inside it", filename=name)
+    return InvalidBody(
+        f"{'the file' if name is None else repr(name)} is not a regular file (a pipe, a socket or a device), so "
+        "its size is not known: read it first, or pass an open file or an iterator together with its length"
+    )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, cast
 
-from multidict import CIMultiDict
+from multidict import CIMultiDict, getversion
 
 from .exceptions import InvalidHeader
 
@@ -42,6 +42,9 @@ class Headers(CIMultiDict[str]):
         return f"Headers({concealed(self.items())!r})"
 
 
+# A number that is another one after each change; no two Headers ever have the same.
+version_of = cast("Callable[[Headers], int]", getversion)
+
 _SECRET = {"authorization", "proxy-authorization", "cookie", "set-cookie"}
 
 
@@ -55,7 +58,7 @@ def is_token(text: str) -> bool:
     return _TOKEN.fullmatch(text) is not None
 
 
-def header_pairs(headers: Any) -> Iterable[tuple[Any, Any]]:
+def header_pairs(headers: Any) -> Collection[tuple[Any, Any]]:
     """The fields of what a caller passes as ``headers=``: a mapping (of one or many values) or pairs.
 
     Raises:

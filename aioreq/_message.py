@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ._body import Body, Bytes, Iteration, Segment, bytes_body
-from ._headers import Headers, is_token
+from ._headers import Headers, is_token, version_of
 from ._progress import DownloadProgress, Upload, check_callback
 from ._threads import READERS
 from ._url import Target
@@ -34,6 +34,21 @@ if TYPE_CHECKING:
 _SAVED_AT_ONCE = 1024 * 1024
 
 
+class Letterhead:
+    """What all requests of a session to one host begin with.
+
+    Attributes:
+        headers: Host and the session's fields.
+        text: the same as they go on the wire, once they were checked and written; or None.
+    """
+
+    __slots__ = ("headers", "text")
+
+    def __init__(self, headers: Headers) -> None:
+        self.headers = headers
+        self.text: str | None = None
+
+
 class PreparedRequest:
     """A request as it goes on the wire: nothing is left to decide.
 
@@ -44,15 +59,42 @@ class PreparedRequest:
         target: the URL, taken apart.
         headers: all header fields, Host and Content-Length among them.
         body: a description of the body, or None.
+        added: the lines of the fields behind its letterhead, each with the end of the line before it.
     """
 
-    __slots__ = ("body", "headers", "method", "target")
+    __slots__ = ("_letterhead", "_version", "added", "body", "headers", "method", "target")
 
     def __init__(self, method: str, target: Target, headers: Headers, body: Body | None) -> None:
         self.method = method
         self.target = target
         self.headers = headers
         self.body = body
+        self._letterhead: Letterhead | None = None
+        self._version = -1  # of the fields, as long as all are the letterhead's and the added ones
+        self.added = ""
+
+    @classmethod
+    def on(cls, letterhead: Letterhead, method: str, target: Target) -> PreparedRequest:
+        """A request that has nothing but its letterhead so far."""
+        request = cls(method, target, Headers(letterhead.headers), None)
+        request._letterhead = letterhead
+        request._version = version_of(request.headers)
+        return request
+
+    @property
+    def letterhead(self) -> Letterhead | None:
+        """What its fields are but for those :attr:`added`, as long as nobody has changed them; else None."""
+        return self._letterhead if self._version == version_of(self.headers) else None
+
+    def add(self, name: str, value: str) -> None:
+        """Put a field behind the others, none of which has its name, which is a token."""
+        headers = self.headers
+        # Anything else is looked at, and written down, before it leaves.
+        is_as_written = self._version == version_of(headers) and value.isascii() and value.isprintable()
+        headers.add(name, value)
+        if is_as_written:
+            self.added += f"\r\n{name}: {value}"
+            self._version = version_of(headers)
 
     @property
     def url(self) -> str:
@@ -113,7 +155,7 @@ class Request:
         auth: Any = None,
         cookies: Any = None,
     ) -> None:
-        self.method = method
+        self._method = checked_method(method)
         self.url = url
         self.headers = headers
         self.params = params
@@ -215,13 +257,13 @@ class Response:
         history: the answers that led here (redirects, challenges), oldest first.
         http_version: ``"HTTP/1.1"`` or ``"HTTP/1.0"``.
         upload: how much of the request's body left (``sent``, ``total``, ``complete``).
-        trailers: fields that came behind a chunked body, once it has been read.
     """
 
     # How most answers are to their end.
     _elapsed = 0.0
     _begun = False
     _encoding: str | None = None
+    _trailers: Headers | None = None
 
     def __init__(
         self,
@@ -241,7 +283,6 @@ class Response:
         self.http_version = http_version
         self.request = request
         self.upload = upload
-        self.trailers = Headers()
         self.history: list[Response] = []
         self.cookies: Any = {}
         self._content = content
@@ -258,6 +299,17 @@ class Response:
     def url(self) -> str:
         """Where the answer came from, after redirects."""
         return self.request.url
+
+    @property
+    def trailers(self) -> Headers:
+        """Fields that came behind a chunked body, once it has been read."""
+        if self._trailers is None:
+            self._trailers = Headers()
+        return self._trailers
+
+    @trailers.setter
+    def trailers(self, fields: Headers) -> None:
+        self._trailers = fields
 
     @property
     def ok(self) -> bool:
@@ -576,25 +628,27 @@ def _detected(content: bytes) -> str:
     return "utf-8"
 
 
-_LINK_TARGET = re.compile(r"<([^<>]*)>")
+# As text: compiled with the first Link header.
+_LINK_TARGET = r"<([^<>]*)>"
 # A name, and a quoted string or whatever else comes before the next parameter or link; a quoted string that nobody
 # closes ends with the header, so that no text is looked at twice.
-_LINK_PARAMETER = re.compile(r"""\s*;\s*([^\s=;,<"]*)\s*(?:=\s*(?:"((?:[^"\\]|\\.?)*+)(?:"|$)|([^;,]*)))?""", re.DOTALL)
-_QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
+_LINK_PARAMETER = r"""(?s)\s*;\s*([^\s=;,<"]*)\s*(?:=\s*(?:"((?:[^"\\]|\\.?)*+)(?:"|$)|([^;,]*)))?"""
+_QUOTED_PAIR = r"(?s)\\(.)"
 
 
 def parse_links(header: str) -> dict[str, dict[str, str]]:
     """The links of a Link header (RFC 8288, appendix B.2) by relation, or by URL; of a parameter the first counts."""
     links: dict[str, dict[str, str]] = {}
+    targets, parameters = re.compile(_LINK_TARGET), re.compile(_LINK_PARAMETER)
     at = 0
-    while target := _LINK_TARGET.search(header, at):
+    while target := targets.search(header, at):
         link = {"url": target[1].strip()}
         at = target.end()
-        while parameter := _LINK_PARAMETER.match(header, at):
+        while parameter := parameters.match(header, at):
             at = parameter.end()
             name, quoted, bare = parameter.groups()
             if quoted is not None:
-                link.setdefault(name.lower(), _QUOTED_PAIR.sub(r"\1", quoted))
+                link.setdefault(name.lower(), re.sub(_QUOTED_PAIR, r"\1", quoted))
             elif bare is not None:
                 link.setdefault(name.lower(), bare.strip(" '"))
         links[link.get("rel", link["url"])] = link

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ._body import Body
@@ -86,13 +85,15 @@ class Upload:
         return f"<Upload [{self.sent} of {total} bytes{', complete' if self.complete else ''}]>"
 
 
-@dataclass(slots=True)
 class _Span:
     """Where one param stands in the body."""
 
-    param: Any
-    start: int
-    end: int | None
+    __slots__ = ("end", "param", "start")
+
+    def __init__(self, param: Any, start: int, end: int | None) -> None:
+        self.param = param
+        self.start = start
+        self.end = end
 
 
 class Meter:
@@ -114,7 +115,10 @@ class Meter:
         """Whether anybody listens; most uploads need no meter."""
         if progress is not None or body.on_block is not None:
             return True
-        return any(param is not None and param.cb is not None for param in body.params)
+        for param in body.params:  # noqa: SIM110 - any() takes three times as long
+            if param is not None and param.cb is not None:
+                return True
+        return False
 
     def advance(self, size: int) -> None:
         """``size`` more bytes have left. What a callback raises is raised here."""

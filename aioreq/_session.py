@@ -24,7 +24,17 @@ from ._net.trust import check_trust
 from ._netrc import Netrc
 from ._progress import ProgressCallback, check_callback
 from ._rules.auth import as_auth
-from ._rules.conversation import Pause, Reading, Rules, Said, Step, conversation
+from ._rules.conversation import (
+    Pause,
+    Reading,
+    Rules,
+    Said,
+    Step,
+    begins_with,
+    conversation,
+    conversation_after,
+    ends_with,
+)
 from ._rules.cookies import Cookies, checked_cookie, cookie_pairs
 from ._rules.decode import DecodedStream, accept_encoding, decode, unfolding
 from ._rules.prepare import Defaults, may_block, prepare
@@ -109,15 +119,17 @@ class Session:
     ) -> None:
         check_trust(verify, cert)
         self._defaults = Defaults(_own_headers(), headers, params, base_url)
-        self.cookies = cookies if isinstance(cookies, Cookies) else Cookies(cookies)
-        self._auth = as_auth(auth)
         self._timeout = Timeout() if timeout is _UNSET else Timeout.of(timeout)
-        self._retry = Retry.of(retry)
         _require_settings(max_redirects, limits, resolver, transport)
-        self._max_redirects = max_redirects
         self._hooks = Hooks(event_hooks)
         ways = Ways(unix_socket, proxy, dict(os.environ) if trust_env else None)
-        self._netrc = Netrc.of(os.environ) if trust_env else None
+        self._rules = Rules(
+            auth=as_auth(auth),
+            cookies=_session_cookies(cookies),
+            max_redirects=max_redirects,
+            retry=Retry.of(retry),
+            netrc=Netrc.of(os.environ) if trust_env else None,
+        )
         require_socks(ways.proxy)
         dialer = Dialer(verify, cert, local_address, resolver)
         self._transport = transport or Network(dialer, limits or Limits(), ways)
@@ -131,6 +143,15 @@ class Session:
     def headers(self) -> Headers:
         """The headers sent with every request; they can be changed."""
         return self._defaults.headers
+
+    @property
+    def cookies(self) -> Cookies:
+        """The cookies; they can be changed, and replaced by a mapping."""
+        return self._rules.cookies
+
+    @cookies.setter
+    def cookies(self, cookies: Any) -> None:
+        self._rules = self._rules.changed(cookies=_session_cookies(cookies))
 
     @property
     def pool(self) -> Pool:
@@ -229,7 +250,8 @@ class Session:
         request = Request(
             method, url, params=params, data=data, json=json, files=files, headers=headers, cookies=cookies, auth=auth
         )
-        _check_options(options)
+        if options:
+            _check_options(options)
         return await self.send(request, **options)
 
     async def get(
@@ -322,27 +344,29 @@ class Session:
             ValueError: the request can't be sent as it is; nothing has left.
             RequestException: there was no answer.
         """
-        self._begin()
+        if self._closed or self._loop is not asyncio.get_running_loop():
+            self._begin()
         if not isinstance(request, Request):
             raise TypeError(f"send() sends an aioreq.Request, not {type(request).__name__}: for a URL there is get()")
-        check_callback(progress, "an UploadProgress")
+        if progress is not None:
+            check_callback(progress, "an UploadProgress")
         limits = self._timeout if timeout is _UNSET else Timeout.of(timeout)
-        rules = Rules(
-            auth=as_auth(request.auth) or self._auth,
-            cookies=self.cookies,
-            call_cookies=_call_cookies(request.cookies),
-            allow_redirects=allow_redirects,
-            max_redirects=self._max_redirects,
-            retry=self._retry if retry is _UNSET else Retry.of(retry),
-            netrc=self._netrc,
-        )
-        if self._netrc is not None and self._netrc.due:
-            await READERS.start(self._netrc.read)
+        rules = self._rules
+        other_retry = retry is not _UNSET and retry is not rules.retry
+        if request.auth is not None or request.cookies is not None or other_retry or not allow_redirects:
+            rules = rules.changed(
+                auth=as_auth(request.auth) or rules.auth,
+                call_cookies=_call_cookies(request.cookies),
+                allow_redirects=allow_redirects,
+                retry=rules.retry if retry is _UNSET else Retry.of(retry),
+            )
+        if rules.netrc is not None and rules.netrc.due:
+            await READERS.start(rules.netrc.read)
         if (request.data is not None or request.files is not None) and may_block(request):
             prepared = await READERS.start(prepare, request, self._defaults, expect_continue)
         else:
-            prepared = prepare(request, self._defaults, expect_continue)
-        terms = Terms(timeout=limits, progress=progress, hooks=self._hooks)
+            prepared = prepare(request, self._defaults, expect_continue, watched=progress is not None)
+        terms = Terms(limits, progress, self._hooks)
         if self._instrumentation is not None:
             self._instrumentation.begin(self, rules, terms, stream=stream)
         request.sent = False
@@ -374,35 +398,50 @@ class Session:
 
     async def _converse(self, request: PreparedRequest, rules: Rules, terms: Terms, *, stream: bool) -> Response:
         """Do what the conversation says until it is over."""
-        talk = conversation(request, rules)
-        step = _next_step(talk, None)
-        while not isinstance(step, Response):
-            if not isinstance(step, PreparedRequest):
-                await self._prepare_to_go_on(step)
-                step = _next_step(talk, None)
-                continue
+        talk: Step | None = None
+        step: PreparedRequest | Response = request
+        if not begins_with(request, rules):
+            talk = conversation(request, rules)
+            step = await self._go_on(talk, _next_step(talk, None))
+        while isinstance(step, PreparedRequest):
             try:
-                response = await self._exchange(step, terms)
-                if not stream and response.status_code < 300 and not response.is_read:
-                    await response.read()  # here, so that an answer that is cut short can be tried again
+                response = await self._exchange(step, terms, stream=stream)
             except RequestException as error:
-                step = _next_step(talk, error)
+                talk = talk or conversation_after(request, rules)
+                step = await self._go_on(talk, _next_step(talk, error))
                 continue
-            try:
-                step = _next_step(talk, response)
-                while isinstance(step, Reading):  # before the answer is done with
-                    await self._prepare_to_go_on(step)
-                    step = _next_step(talk, None)
-            except BaseException as error:
-                _say_what_led_to(error, response)
-                await response.aclose()
-                raise
-            if not isinstance(step, Response):
-                await _dispose(response)
+            if talk is None:
+                if ends_with(response, rules):
+                    step = response
+                    break
+                talk = conversation_after(request, rules)
+            step = await self._react(talk, response)
         if stream:
             step.leave_unread()
         elif not step.is_read:
             await step.read()
+        return step
+
+    async def _react(self, talk: Step, response: Response) -> PreparedRequest | Response:
+        """What comes after an answer; one that leads to an error is given up."""
+        try:
+            step = _next_step(talk, response)
+            while isinstance(step, Reading):  # before the answer is done with
+                await self._prepare_to_go_on(step)
+                step = _next_step(talk, None)
+        except BaseException as error:
+            _say_what_led_to(error, response)
+            await response.aclose()
+            raise
+        if not isinstance(step, Response):
+            await _dispose(response)
+        return await self._go_on(talk, step)
+
+    async def _go_on(self, talk: Step, step: Said | Response) -> PreparedRequest | Response:
+        """Do what is to be done before the next request."""
+        while isinstance(step, (Pause, Reading)):
+            await self._prepare_to_go_on(step)
+            step = _next_step(talk, None)
         return step
 
     async def _prepare_to_go_on(self, step: Pause | Reading) -> None:
@@ -412,15 +451,16 @@ class Session:
         elif step.file.due:
             await READERS.start(step.file.read)
 
-    async def _exchange(self, request: PreparedRequest, terms: Terms) -> Response:
-        """One request and its answer, decoded."""
+    async def _exchange(self, request: PreparedRequest, terms: Terms, *, stream: bool) -> Response:
+        """One request and its answer, decoded; a success is read to its end, unless it is streamed."""
         terms.request, terms.upload = request, None
         if request.body is not None:
             request.body.require_fresh()
         if "request" in self._hooks:
             await self._hooks.tell("request", request)
         try:
-            require_sendable(request.headers)
+            if (letterhead := request.letterhead) is None or letterhead.text is None:
+                require_sendable(request.headers)
             if terms.around is None:
                 response = await self._transport.exchange(request, terms)
             else:
@@ -436,6 +476,8 @@ class Session:
         log_answer(request, response)
         if "response" in self._hooks:
             await self._tell_of(response)
+        if response.status_code < 300 and not response.is_read and not stream:
+            await response.read()  # here, so that an answer that is cut short can be tried again
         return response
 
     async def _tell_of(self, response: Response) -> None:
@@ -540,6 +582,10 @@ async def _dispose(response: Response) -> None:
         await response.read_up_to(_WORTH_READING)
     except RequestException:
         await response.aclose()
+
+
+def _session_cookies(cookies: Any) -> Cookies:
+    return cookies if isinstance(cookies, Cookies) else Cookies(cookies)
 
 
 def _call_cookies(cookies: Any) -> dict[str, str]:

@@ -14,9 +14,11 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from concurrent.futures import Executor, Future
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 T = TypeVar("T")
 
@@ -31,50 +33,39 @@ def _forget_error(done: asyncio.Future[Any]) -> None:
         done.exception()
 
 
-@dataclass(slots=True, eq=False)
-class _Work:
-    """A small work that shares its hop with others, and who waits for it."""
-
-    waiter: asyncio.Future[Any]
-    function: Callable[..., Any]
-    args: tuple[Any, ...]
-    result: Any = None
-    error: BaseException | None = None
-
-    def run(self) -> None:
-        """Do it, in the thread, unless nobody waits for it any more."""
-        if self.waiter.cancelled():
-            return
-        try:
-            self.result = self.function(*self.args)
-        except BaseException as error:
-            self.error = error
-
-    def fail(self, error: RuntimeError) -> None:
-        """Hand over why it can't be done, in the loop."""
-        if not self.waiter.done():
-            self.waiter.set_exception(error)
-
-    def tell(self) -> None:
-        """Hand over what came of it, in the loop."""
-        if self.waiter.done():
-            return
-        if self.error is None:
-            self.waiter.set_result(self.result)
-        else:
-            self.waiter.set_exception(self.error)
+# A small work that shares its hop with others, and who waits for it.
+_Work = tuple[asyncio.Future[Any], Callable[..., Any], tuple[Any, ...]]
+# What came of it: a result, or an error.
+_Outcome = tuple[asyncio.Future[Any], Any, BaseException | None]
 
 
 def _run_together(works: list[_Work], loop: asyncio.AbstractEventLoop) -> None:
-    for work in works:
-        work.run()
+    """Do the works, in the thread, but for those that nobody waits for any more."""
+    outcomes: list[_Outcome] = []
+    for waiter, function, args in works:
+        if waiter.cancelled():
+            continue
+        try:
+            outcomes.append((waiter, function(*args), None))
+        except BaseException as error:
+            outcomes.append((waiter, None, error))
+    # An error keeps this frame, which must not keep what others have read.
+    works.clear()
+    del waiter, function, args
     with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-        loop.call_soon_threadsafe(_tell_all, works)
+        loop.call_soon_threadsafe(_tell_all, outcomes)
 
 
-def _tell_all(works: list[_Work]) -> None:
-    for work in works:
-        work.tell()
+def _tell_all(outcomes: list[_Outcome]) -> None:
+    """Hand over what came of works, in the loop."""
+    for waiter, result, error in outcomes:
+        if waiter.done():
+            continue
+        if error is None:
+            waiter.set_result(result)
+        else:
+            waiter.set_exception(error)
+    outcomes.clear()  # see above
 
 
 class WorkerPool(Executor):
@@ -91,13 +82,18 @@ class WorkerPool(Executor):
         while True:
             executor = self._executor
             if executor is None:
-                executor = self._executor = ThreadPoolExecutor(self.size, thread_name_prefix=f"aioreq-{self.name}")
+                executor = self._executor = self._threads()
             try:
                 return executor.submit(work, *args, **options)
             except RuntimeError:
                 if executor is self._executor:
                     raise
                 # stopped just now: the last session of another thread was closed
+
+    def _threads(self) -> ThreadPoolExecutor:
+        from concurrent.futures import ThreadPoolExecutor  # a module of its own, not loaded before a thread is needed
+
+        return ThreadPoolExecutor(self.size, thread_name_prefix=f"aioreq-{self.name}")
 
     def start(self, work: Callable[..., T], *args: Any) -> asyncio.Future[T]:
         """Begin ``work(*args)`` in a thread; the future belongs to the running loop."""
@@ -115,7 +111,7 @@ class WorkerPool(Executor):
             gathered = self._gathered[loop] = []
             loop.call_soon(self._send_gathered, loop)
         waiter: asyncio.Future[T] = loop.create_future()
-        gathered.append(_Work(waiter, work, args))
+        gathered.append((waiter, work, args))
         return waiter
 
     def _send_gathered(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -125,8 +121,7 @@ class WorkerPool(Executor):
             try:
                 self.submit(_run_together, together, loop)
             except RuntimeError as error:  # no thread can be started
-                for work in together:
-                    work.fail(error)
+                _tell_all([(waiter, None, error) for waiter, _, _ in together])
 
     async def acquire(self, make: Callable[..., T], *args: Any, discard: Callable[[T], object]) -> T:
         """Run ``make(*args)``, whose result must not be lost: a caller that was cancelled has it discarded."""

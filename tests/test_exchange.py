@@ -10,12 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aioreq._net.http1 import Connection, Terms
+from aioreq._rules.retry import may_send_again
 from aioreq._rules.route import Route
 from aioreq.exceptions import RemoteProtocolError, RequestException, ServerDisconnected
 from tests.talks import prepared
 from tests.test_wire_http1 import CORPUS
 
 ROUTE = Route(("http", "example.org", 80))
+WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 class ScriptedStream:
@@ -47,6 +49,8 @@ class ScriptedStream:
     def write(self, data: bytes) -> None:
         self.written += data
 
+    post = write
+
     async def drain(self) -> None:
         self.unsent = 0
 
@@ -60,6 +64,19 @@ class ScriptedStream:
         self.closed = True
 
 
+class Shelf:
+    """Where connections are between exchanges: it notes whether each can be used again."""
+
+    def __init__(self, released: list[bool]) -> None:
+        self._released = released
+
+    def released(self, _connection: Connection, reusable: bool) -> None:
+        self._released.append(reusable)
+
+    def disturbed(self, _connection: Connection) -> None:
+        """Nothing here rests."""
+
+
 def finish(steps: Coroutine[Any, Any, Any]) -> Any:
     """Drive a coroutine that never waits."""
     try:
@@ -69,12 +86,24 @@ def finish(steps: Coroutine[Any, Any, Any]) -> Any:
     raise AssertionError("it waits, though all that will come is there")
 
 
-def exchange(method: str, came: bytes, cuts: Sequence[int] = (), *, unsent: int = 0, **fields: Any) -> Any:
-    """What a caller sees of an answer that is cut at these places, and whether its connection can be used again."""
+def exchange(
+    method: str, came: bytes, cuts: Sequence[int] = (), *, unsent: int = 0, exchanges: int = 0, **fields: Any
+) -> Any:
+    """What a caller sees of an answer that is cut at these places, and whether its connection can be used again.
+
+    Args:
+        method: the request's.
+        came: the answer.
+        cuts: where it is cut.
+        unsent: bytes of the request that have not left when the answer comes.
+        exchanges: how many the connection has had before.
+        **fields: of the request.
+    """
     places = [0, *sorted({cut for cut in cuts if 0 < cut < len(came)}), len(came)]
     stream: Any = ScriptedStream([came[start:end] for start, end in pairwise(places) if start < end], unsent)
     released: list[bool] = []
-    connection = Connection(stream, ROUTE, lambda _connection, reusable: released.append(reusable))
+    connection = Connection(stream, ROUTE, Shelf(released))
+    connection.exchanges = exchanges
 
     async def run() -> Any:
         try:
@@ -86,13 +115,23 @@ def exchange(method: str, came: bytes, cuts: Sequence[int] = (), *, unsent: int 
         assert response.elapsed.total_seconds() >= 0
         upload, request = kept.pop("upload"), kept.pop("request")
         assert request.method == method
-        pairs = {name: list(kept.pop(name).items()) for name in ("headers", "trailers", "cookies")}
+        kept.pop("_trailers", None)
+        pairs = {name: list(getattr(response, name).items()) for name in ("headers", "trailers", "cookies")}
+        del kept["headers"], kept["cookies"]
         return {**kept, **pairs, "upload": (upload.sent, upload.total, upload.complete), "text": response.text}
 
     outcome = finish(run())
     [reusable] = released
     assert stream.written.startswith(method.encode() + b" / HTTP/1.1\r\n")
     return outcome, reusable
+
+
+def request_of(method: str, **fields: Any) -> bytes:
+    """The request as it goes out."""
+    stream: Any = ScriptedStream([WHOLE], 0)
+    connection = Connection(stream, ROUTE, Shelf([]))
+    finish(connection.exchange(prepared(method, **fields), Terms()))
+    return stream.written
 
 
 def every_cut(data: bytes) -> list[list[int]]:
@@ -123,9 +162,6 @@ def test_a_damaged_answer_in_pieces(answer: tuple[str, bytes], damage: list[tupl
     for at, replacement in damage:
         data = data[:at] + replacement + data[at + 1 :]
     assert exchange(method, data, cuts, data=b"body") == exchange(method, data, data=b"body")
-
-
-WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 class TestTheConnection:
@@ -166,6 +202,30 @@ class TestTheConnection:
         outcome, reusable = exchange("POST", refused, unsent=3, data=b"body")
         assert outcome["upload"] == (1, 4, False)
         assert not reusable
+
+    @pytest.mark.parametrize("name", CORPUS)
+    @pytest.mark.parametrize("body", [None, b"body"])
+    def test_an_answer_before_the_request_left(self, name: str, body: bytes | None):
+        """What comes on a kept connection when nothing of the request has left is no answer, whatever it is.
+
+        As soon as some of it has left, it is one; and on a new connection it is what the server has to say.
+        """
+        method, data, _, _ = CORPUS[name]
+        fields = {} if body is None else {"data": body}
+        size = len(request_of(method, **fields))
+        refused = (True, True, None if body is None else 0), False
+        assert exchange(method, data, unsent=size, exchanges=1, **fields) == refused
+        assert exchange(method, data, unsent=size + 30, exchanges=1, **fields) == refused  # in TLS records
+        for unsent, exchanges in ((size - 1, 1), (size, 0)):
+            outcome, _ = exchange(method, data, unsent=unsent, exchanges=exchanges, **fields)
+            assert isinstance(outcome, dict)
+        assert exchange(method, data, exchanges=1, **fields) == exchange(method, data, **fields)
+
+    @pytest.mark.parametrize("method", ["GET", "POST"])
+    def test_what_was_refused_may_be_sent_again(self, method: str):
+        """The error says that nothing has left, so that the request may be sent on another connection."""
+        (_, _, sent), _ = exchange(method, WHOLE, unsent=1000, exchanges=1, data=b"body")
+        assert may_send_again(prepared(method, data=b"body"), sent)
 
     @pytest.mark.parametrize("data", [b"", WHOLE[:-1], WHOLE[:20], b"garbage\r\n\r\n"])
     def test_no_answer(self, data: bytes):

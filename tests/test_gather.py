@@ -74,6 +74,13 @@ class TestBuffers:
         with pytest.raises(ValueError, match="released"):
             view[0]
 
+    def test_an_empty_file_that_is_gone(self, tmp_path: Path):
+        """A file is opened even if it has no byte: it could be gone."""
+        body = body_of(tmp_path / "file", b"")
+        (tmp_path / "file").unlink()
+        with pytest.raises(aioreq.FileMissing):
+            gather(HEAD, body)
+
     def test_not_all_are_kept(self, free: dict[int, list[bytearray]], tmp_path: Path):
         """However many were in use at a time, 4 MiB of each size are kept."""
         body = body_of(tmp_path / "file", bytes(200 * KIB))

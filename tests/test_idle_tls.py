@@ -3,26 +3,10 @@
 import contextlib
 import ssl
 
-import pytest
-
 from aioreq import Session
 from aioreq.testing import Exchange, FaultServer, script
 from aioreq.testing._stream import TLSStream
-from tests.servers.certificates import Certificates
-
-
-@pytest.fixture
-def asked_late(certificates: Certificates) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """A server's context that asks for a certificate long after the handshake, and a client's that is ready for it."""
-    server = certificates.server_context()
-    server.load_verify_locations(certificates.authority)
-    server.verify_mode = ssl.CERT_OPTIONAL
-    client = certificates.client_context()
-    client.load_cert_chain(certificates.client)
-    for context in (server, client):
-        context.post_handshake_auth = True
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
-    return server, client
+from tests.servers.certificates import Certificates, knows_the_client
 
 
 @script
@@ -37,24 +21,16 @@ async def asks_while_idle(exchange: Exchange) -> None:
     stream._tls.verify_client_post_handshake()
     stream._tls.do_handshake()
     await stream._flush()
-    while not _knows_the_client(stream._tls):
+    while not knows_the_client(stream._tls):
         await stream._pull_record()
         with contextlib.suppress(ssl.SSLWantReadError):
             stream._tls.read(1)
     exchange.mark("asked")
 
 
-def _knows_the_client(tls: ssl.SSLObject) -> bool:
-    """Whether the client's certificate is here; in the middle of a handshake that can't be asked."""
-    try:
-        return bool(tls.getpeercert())
-    except ValueError:
-        return False
-
-
-async def test_a_handshake_message_on_an_idle_connection(asked_late: tuple[ssl.SSLContext, ssl.SSLContext]):
+async def test_a_handshake_message_on_an_idle_connection(certificates: Certificates):
     """A server that asks for a certificate while nobody uses the connection gets it, and the next request, on it."""
-    server_context, trusting = asked_late
+    server_context, trusting = certificates.asking_late()
     with FaultServer(asks_while_idle(), tls=server_context) as server:
         async with Session(verify=trusting) as session:
             await session.get(server.url)

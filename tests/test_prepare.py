@@ -16,6 +16,7 @@ from aioreq import MultipartParam, Request, multipart_encode
 from aioreq._body import encode_pairs
 from aioreq._headers import Headers
 from aioreq._message import PreparedRequest
+from aioreq._rules import prepare as prepare_module
 from aioreq._rules.prepare import Defaults, merged, prepare
 from aioreq.exceptions import FileMissing, InvalidBody, InvalidHeader, InvalidURL, URLRequired
 
@@ -105,6 +106,43 @@ class TestHeaders:
         defaults = Defaults(OWN, None, None, None)
         ready("POST", defaults=defaults, data=b"x", headers={"X-A": "1"})
         assert list(defaults.headers) == ["User-Agent", "Accept"]
+
+
+class TestLetterheads:
+    """What requests to a host begin with is made once, until the session's headers change."""
+
+    def test_made_once(self):
+        """One letterhead for a host, another for another host, and other ones after a change."""
+        defaults = Defaults(Headers({"X-Token": "old"}), None, None, None)
+        first = defaults.letterhead("example.org")
+        assert defaults.letterhead("example.org") is first
+        assert list(defaults.letterhead("other.example").headers) == ["Host", "X-Token"]
+        defaults.headers["X-Token"] = "new"
+        assert dict(defaults.letterhead("example.org").headers) == {"Host": "example.org", "X-Token": "new"}
+        assert first.headers["X-Token"] == "old"
+
+    def test_not_without_bounds(self):
+        """A session that talks to very many hosts does not keep them all."""
+        defaults = Defaults(Headers(), None, None, None)
+        for number in range(2000):
+            assert defaults.letterhead(f"{number}.example").headers["Host"] == f"{number}.example"
+        assert len(defaults._letterheads) < 1000
+
+    def test_changed_while_one_is_made(self, monkeypatch: pytest.MonkeyPatch):
+        """One that a worker thread makes while the headers change is not kept for the requests that come later."""
+        defaults = Defaults(Headers({"X-Token": "old"}), None, None, None)
+        make = prepare_module._addressed
+        meanwhile = [lambda: defaults.headers.update({"X-Token": "new"}), lambda: defaults.letterhead("example.org")]
+
+        def slow(host: str, fields: Headers) -> Headers:
+            made = make(host, fields)
+            while meanwhile:
+                meanwhile.pop(0)()
+            return made
+
+        monkeypatch.setattr(prepare_module, "_addressed", slow)
+        defaults.letterhead("example.org")
+        assert defaults.letterhead("example.org").headers["X-Token"] == "new"
 
 
 class TestTargets:
@@ -415,6 +453,65 @@ class TestForms:
         """A boundary has 1 to 70 characters."""
         with pytest.raises(ValueError, match="1 to 70 characters|names no boundary"):
             ready(files={"f": b"x"}, headers={"Content-Type": f"multipart/form-data; boundary={boundary}"})
+
+
+class TestLoneFile:
+    """A form of one file on disk, which nobody watches, is made on a shorter way."""
+
+    FORMS = (
+        {"files": {"file": "photo.jpg"}},
+        {"files": {'fi"e\r\n': 'a "quoted"\r\n name.txt'}},
+        {"files": {"ä": "ü.tar.gz"}},
+        {"files": {"file": "<stdin>"}},
+        {"files": {"file": ".txt"}},
+        {"files": {"file": "extensionless"}},
+        {"files": {"": "photo.jpg"}},
+        {"files": {"file": "photo.jpg", "other": "photo.jpg"}},
+        {"files": {"file": "photo.jpg"}, "data": {"a": "b"}},
+        {"files": {"file": "photo.jpg"}, "headers": {"Content-Type": "multipart/form-data; boundary=b"}},
+    )
+
+    @staticmethod
+    async def sent(watched: bool, **fields: Any) -> tuple[dict[str, str], bytes]:
+        """Headers and body; every random boundary is a B."""
+        request = prepare(Request("POST", URL, **fields), Defaults(OWN, None, None, None), watched=watched)
+        headers, body = dict(request.headers), await content(request)
+        assert len(body) == int(headers["Content-Length"])
+        boundary = headers["Content-Type"].partition("boundary=")[2]
+        return headers | {"Content-Type": "B"}, body.replace(boundary.encode(), b"B")
+
+    @pytest.mark.parametrize("form", FORMS, ids=str)
+    @pytest.mark.parametrize("size", [0, 1, 5000])
+    async def test_the_same_bytes(self, form: dict[str, Any], size: int, tmp_path: Path):
+        """Whoever watches or not, the same goes on the wire."""
+        for name in form["files"].values():
+            (tmp_path / name).write_bytes(bytes(size))
+        form = form | {"files": {field: tmp_path / name for field, name in form["files"].items()}}
+        assert await self.sent(False, **form) == await self.sent(True, **form)
+
+    @pytest.mark.parametrize("path", [Path("/nowhere/file"), Path("/"), Path("\0"), Path("/dev/null")], ids=repr)
+    def test_the_same_errors(self, path: Path):
+        """... and the same is refused, in the same words."""
+        refusals = []
+        for watched in (False, True):
+            with pytest.raises(ValueError) as refused:
+                prepare(Request("POST", URL, files={"file": path}), Defaults(OWN, None, None, None), watched=watched)
+            refusals.append((type(refused.value), str(refused.value)))
+        assert refusals[0] == refusals[1]
+
+    def test_who_watches_sees_the_param(self, tmp_path: Path):
+        """Only who watches is told of params."""
+        (tmp_path / "photo.jpg").write_bytes(b"x")
+        bodies = [
+            prepare(
+                Request("POST", URL, files={"file": tmp_path / "photo.jpg"}),
+                Defaults(OWN, None, None, None),
+                watched=watched,
+            ).body
+            for watched in (True, False)
+        ]
+        names = [{param.name for param in body.params if param is not None} for body in bodies if body is not None]
+        assert names == [{"file"}, set()]
 
 
 class TestDatagen:

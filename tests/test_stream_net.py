@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import os
 import random
 import select
 import socket
@@ -300,6 +301,33 @@ class TestStream:
         stream.watch(disturbed.set)
         ends[1].sendall(stray)
         await disturbed.wait()
+
+    @pytest.mark.parametrize("writes", [True, False], ids=["the thread writes on", "it is given back"])
+    async def test_what_tls_says_while_it_is_lent(
+        self, stream: Stream, ends: Any, certificates: Certificates, writes: bool
+    ):
+        """TLS's own words while a thread writes leave behind the thread's records: with the next ones, or at last."""
+        asking, trusting = certificates.asking_late()
+        server = TLS(asking, None, server_side=True)
+        tickets = await _shake_hands(stream, ends[1], server, trusting)
+        encrypt = stream.lend()
+        records = bytes(encrypt(memoryview(b"before ")))
+        server.object.verify_client_post_handshake()
+        asked = server.handshake() + server.encrypt(b"answer")
+        await _send_to(stream, ends[1], tickets + asked, seen=True)
+        assert await stream.receive() == b"answer"
+        assert not select.select([ends[1]], [], [], 0)[0]
+        if writes:
+            os.write(stream.fileno(), records + bytes(encrypt(memoryview(b"behind"))))
+            stream.give_back(b"")
+        else:
+            stream.give_back(records)
+            stream.write(b"behind")
+        said = b""
+        while not said.endswith(b"behind"):
+            said += b"".join(server.decrypt(await asyncio.get_running_loop().sock_recv(ends[1], 64 * KIB)))
+        assert said == b"before behind"
+        assert server.object.getpeercert()
 
     async def test_drain_waits_for_the_kernel(self, stream: Stream, ends: Any):
         """drain() returns when the kernel has all, and not while the other side reads nothing."""

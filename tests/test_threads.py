@@ -1,8 +1,10 @@
 """The worker threads: works that share a hop, what becomes of each, and loops and processes that end meanwhile."""
 
 import asyncio
+import gc
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -96,6 +98,25 @@ class TestErrors:
         outcomes = await asyncio.gather(*asked, return_exceptions=True)
         assert [outcomes[0], outcomes[2]] == ["1", "3"]
         assert isinstance(outcomes[1], type(error))
+
+    async def test_an_error_keeps_no_other_result(self, pool: NotedPool):
+        """Who keeps an error does not keep what others of its hop have read."""
+
+        class Read:
+            pass
+
+        gc.disable()
+        try:
+            asked = [pool.share(Read), pool.share(fail, ValueError("wrong")), pool.share(Read)]
+            outcomes: list[Any] = await asyncio.gather(*asked, return_exceptions=True)
+            del asked
+            error, read = outcomes[1], [weakref.ref(outcomes[0]), weakref.ref(outcomes[2])]
+            outcomes.clear()
+            await asyncio.sleep(0)
+            assert [each() for each in read] == [None, None]
+            assert str(error) == "wrong"
+        finally:
+            gc.enable()
 
     async def test_no_thread_can_be_started(self, pool: NotedPool, monkeypatch: pytest.MonkeyPatch):
         """Where the system has no thread left, everybody who waits hears of it."""

@@ -21,6 +21,7 @@ from aioreq._wire.http1 import (
     Interim,
     Whole,
     encode_chunk,
+    encode_fields,
     encode_head,
     whole_answer,
 )
@@ -669,6 +670,6 @@ def test_what_is_sent_in_chunks_is_read_in_chunks(chunks: list[bytes], cuts: lis
 def test_a_requests_head():
     """Start line, fields in their order and spelling, empty line (RFC 9112, sections 3 and 5)."""
     headers = Headers([("Host", "example.org"), ("x-Case", "1"), ("X-Name", "café"), ("x-case", "2")])
-    assert encode_head("PUT", "/a?b=c", headers) == (
+    assert encode_head("PUT", "/a?b=c", encode_fields(headers)) == (
         b"PUT /a?b=c HTTP/1.1\r\nHost: example.org\r\nx-Case: 1\r\nX-Name: caf\xe9\r\nx-case: 2\r\n\r\n"
     )

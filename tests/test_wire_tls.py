@@ -1,7 +1,9 @@
 """TLS in memory: both sides' records cut at every place, ends and alerts, certificates that are not to be trusted."""
 
 import ssl
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from aioreq._wire.tls import TLS, are_whole_records
 from aioreq.exceptions import SSLError
 from tests.servers.certificates import Certificates
 
+PATIENCE = 10.0
 DATA = bytes(range(256)) * 8
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 
@@ -34,6 +37,44 @@ def shake_hands(client: TLS, server: TLS, size: int = 1 << 20) -> None:
             assert not early
             to_server += answer
         to_client = b""
+
+
+@contextmanager
+def in_thread(work: Callable[[], object]) -> Iterator[None]:
+    """Have a thread do it beside what is done here."""
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(PATIENCE)
+
+
+class SlowToWrite:
+    """A TLS object whose write gives others time to come in between.
+
+    Attributes:
+        writing: set when a write has begun.
+        was_read_meanwhile: whether a read began before the write had ended.
+    """
+
+    def __init__(self, real: ssl.SSLObject) -> None:
+        self._real = real
+        self._reading = threading.Event()
+        self.writing = threading.Event()
+        self.was_read_meanwhile = False
+
+    def write(self, data: bytes) -> int:
+        self.writing.set()
+        self.was_read_meanwhile = self._reading.wait(0.05)
+        return self._real.write(data)
+
+    def read(self, size: int) -> bytes:
+        self._reading.set()
+        return self._real.read(size)
+
+    def pending(self) -> int:
+        return self._real.pending()
 
 
 @pytest.fixture(params=VERSIONS, ids=[version.name for version in VERSIONS])
@@ -126,6 +167,26 @@ class TestRecords:
         received = [chunk for piece in pieces(server.encrypt(data), size) for chunk in client.decrypt(piece)]
         assert b"".join(received) == data
         assert not client.ended
+
+    def test_both_ways_at_once(self, connected: tuple[TLS, TLS]):
+        """A thread may encrypt while another one decrypts: what they say and hear is whole, and in its order."""
+        client, server = connected
+        told = [server.encrypt(b"%d" % number) for number in range(2000)]
+        records: list[bytes] = []
+        with in_thread(lambda: records.extend(client.encrypt(DATA * 64) for _ in range(100))):
+            heard = [chunk for record in told for chunk in client.decrypt(record)]
+        assert heard == [b"%d" % number for number in range(2000)]
+        assert b"".join(server.decrypt(b"".join(records))) == DATA * 6400
+
+    def test_one_way_waits_for_the_other(self, connected: tuple[TLS, TLS]):
+        """OpenSSL has one state for both ways: while one thread is in a call, the other one's begins no work on it."""
+        client, server = connected
+        record, slow = server.encrypt(b"hello"), SlowToWrite(client.object)
+        client._object = slow
+        with in_thread(lambda: client.encrypt(b"hello")):
+            assert slow.writing.wait(PATIENCE)
+            assert client.decrypt(record) == [b"hello"]
+        assert not slow.was_read_meanwhile
 
     def test_a_large_write_and_a_large_read(self, connected: tuple[TLS, TLS]):
         """Four mebibytes in one go, each way."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -18,6 +18,10 @@ from .connect import Connector, Resolver, connect_unix
 from .proxy import open_tunnel, pass_socks, require_socks
 from .stream import Stream, StreamProtocol
 from .trust import make_context
+
+# A transport that is being made takes 1.5 KB for callbacks, future and coroutines. The memory of a thousand at a time
+# would never be given back.
+_MADE_AT_A_TIME = 32
 
 
 class Dialer:
@@ -39,6 +43,7 @@ class Dialer:
         resolver: Resolver | None = None,
     ) -> None:
         self._connector = Connector(resolver, local_address)
+        self._making = asyncio.Semaphore(_MADE_AT_A_TIME)
         self._server_tls = _Context(verify, cert)
         # The client's certificate is for the servers: a proxy has its own credentials, in its URL.
         self._proxy_tls = self._server_tls if cert is None else _Context(verify, None)
@@ -60,7 +65,9 @@ class Dialer:
         span = asyncio.timeout(limit)
         try:
             async with span:
-                return await self._open(route)
+                stream = await self._stream_on(await self._socket_to(route))
+                await self._prepare(stream, route)
+                return stream
         except OSError as error:
             if isinstance(error, RequestException):
                 raise
@@ -68,26 +75,33 @@ class Dialer:
                 raise ConnectTimeout(f"no connection to {route} within {limit:g} seconds") from error
             raise ConnectionError(f"can't connect to {route}: {_reason(error)}") from error
 
-    async def _open(self, route: Route) -> Stream:
-        stream = await self._reach(route)
-        try:
-            await self._prepare(stream, route)
-        except BaseException:
-            stream.abort()
-            raise
-        return stream
+    def _socket_to(self, route: Route) -> Awaitable[socket.socket]:
+        """Connected to the server, or to an HTTP proxy that nothing has been said to yet.
 
-    async def _reach(self, route: Route) -> Stream:
-        """A stream to the server, or to an HTTP proxy that nothing has been said to yet."""
+        A coroutine of one of the others rather than one around it: each that waits costs a connection 250 bytes, which
+        a thousand of them that are made at a time never give back.
+        """
         if route.unix_socket is not None:
-            return await _stream_on(await connect_unix(route.unix_socket))
+            return connect_unix(route.unix_socket)
         proxy, origin = route.proxy, route.origin
         if proxy is not None and proxy.speaks_http:
-            return await _stream_on(await self._connect_to(proxy))
+            return self._connect_to(proxy)
         assert origin is not None  # only an HTTP proxy forwards
         if proxy is not None:
-            return await _stream_on(await self._connect_by_socks(proxy, origin))
-        return await _stream_on(await self._connector.connect(*origin[1:]))
+            return self._connect_by_socks(proxy, origin)
+        return self._connector.connect(*origin[1:])
+
+    async def _stream_on(self, sock: socket.socket) -> Stream:
+        """Give a socket its transport. That waits for nothing but the loop, twice, and so do those whose turn comes."""
+        try:
+            await self._making.acquire()
+        except BaseException:
+            sock.close()
+            raise
+        try:
+            return Stream(asyncio.get_running_loop(), *await _transport_on(sock))
+        finally:
+            self._making.release()
 
     async def _connect_to(self, proxy: Proxy) -> socket.socket:
         try:
@@ -120,7 +134,14 @@ class Dialer:
         ]
 
     async def _prepare(self, stream: Stream, route: Route) -> None:
-        """Everything between the socket and the first request."""
+        """Everything between the socket and the first request; what fails here is closed."""
+        try:
+            await self._introduce(stream, route)
+        except BaseException:
+            stream.abort()
+            raise
+
+    async def _introduce(self, stream: Stream, route: Route) -> None:
         proxy, origin = route.proxy, route.origin
         if proxy is not None and proxy.scheme == "https":
             await self._start_proxy_tls(stream, proxy)
@@ -164,14 +185,14 @@ class _Context:
                 await self._made
 
 
-async def _stream_on(sock: socket.socket) -> Stream:
+def _transport_on(sock: socket.socket) -> Coroutine[Any, Any, tuple[asyncio.Transport, StreamProtocol]]:
     loop = asyncio.get_running_loop()
     connect = loop.create_connection
     if any(base.__module__ == "uvloop" for base in type(loop).__mro__):
         # Not by aiofastnet's transport, which may have been put in its place. That waits by uvloop's add_reader, which
         # tells of a reset once, along with the last bytes: a transport that then takes only these waits for ever.
         connect = partial(type(loop).create_connection, loop)
-    return Stream(loop, *await connect(lambda: StreamProtocol(loop), sock=sock))
+    return connect(partial(StreamProtocol, loop), sock=sock)
 
 
 def _reason(error: OSError) -> str:

@@ -8,9 +8,8 @@ on), and then the buffer is left to it.
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import cast
 
-from .._body import Body
+from .._body import Body, Bytes
 
 # A body up to this size leaves with its head in one write.
 LARGEST = 256 * 1024
@@ -27,19 +26,25 @@ def gather(head: bytes, body: Body) -> memoryview:
     Raises:
         FileChanged, FileUnreadable: a file has become shorter, or can't be read.
     """
-    at, size = len(head), len(head) + len(body)
+    assert body.length is not None
+    end = len(head)
+    size = end + body.length
     view = memoryview(_take(1 << (size - 1).bit_length()))[:size]
-    view[:at] = head
+    view[:end] = head
     for segment in body.segments:
-        with view[at : at + (segment.length or 0)] as place:
-            segment.read_into(place)
-            at += len(place)
+        start = end
+        end += segment.length  # type: ignore[operator]  # where a body has a length, each of its segments has one
+        if isinstance(segment, Bytes):
+            view[start:end] = segment.data
+        else:
+            with view[start:end] as place:
+                segment.read_into(place)
     return view
 
 
 def give_back(view: memoryview) -> None:
     """What :func:`gather` gave is sent, and held by nobody."""
-    buffer = cast("bytearray", view.obj)
+    buffer: bytearray = view.obj  # type: ignore[assignment]  # one of our own
     view.release()
     free = _free[len(buffer)]
     if len(free) * len(buffer) < _KEPT:

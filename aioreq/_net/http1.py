@@ -17,9 +17,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from .._body import Body
 from .._events import Hooks, InterimEvent
@@ -28,14 +27,13 @@ from .._progress import Meter, ProgressCallback, Upload
 from .._rules.route import Route
 from .._threads import READERS
 from .._timeout import Timeout
-from .._wire.http1 import AnswerParser, End, Event, Head, Interim, Whole, encode_head, whole_answer
+from .._wire.http1 import AnswerParser, End, Event, Head, Interim, Whole, encode_fields, encode_head, whole_answer
 from ..exceptions import RemoteProtocolError, RequestException, ServerDisconnected, StreamConsumedError
 from .gather import LARGEST, gather, give_back
 from .send import Sender
 from .stream import BrokenOff, Stream
 
 
-@dataclass(slots=True)
 class Terms:
     """What holds for the exchanges of one call beside the requests themselves, and which of them is under way.
 
@@ -51,17 +49,32 @@ class Terms:
             arguments for it.
     """
 
-    timeout: Timeout = field(default_factory=Timeout)
-    progress: ProgressCallback | None = None
-    attempt: int = 1
-    hooks: Hooks = field(default_factory=Hooks)
-    request: PreparedRequest | None = None
-    upload: Upload | None = None
-    limit: asyncio.Timeout | None = None
-    around: Callable[[Carry, PreparedRequest, Terms], Awaitable[Response]] | None = None
+    __slots__ = ("around", "attempt", "hooks", "limit", "progress", "request", "timeout", "upload")
+
+    def __init__(
+        self, timeout: Timeout | None = None, progress: ProgressCallback | None = None, hooks: Hooks | None = None
+    ) -> None:
+        self.timeout = timeout or Timeout()
+        self.progress = progress
+        self.attempt = 1
+        self.hooks = hooks or Hooks()
+        self.request: PreparedRequest | None = None
+        self.upload: Upload | None = None
+        self.limit: asyncio.Timeout | None = None
+        self.around: Callable[[Carry, PreparedRequest, Terms], Awaitable[Response]] | None = None
 
 
 Carry = Callable[[PreparedRequest, Terms], Awaitable[Response]]
+
+
+class Keeper(Protocol):
+    """Where connections are between exchanges."""
+
+    def released(self, connection: Connection, reusable: bool) -> None:
+        """The exchange on it is over."""
+
+    def disturbed(self, connection: Connection) -> None:
+        """It was closed by the server, or got bytes that nobody waits for."""
 
 
 class Connection:
@@ -75,10 +88,12 @@ class Connection:
         answer: what is still being read from it, or None.
     """
 
-    def __init__(self, stream: Stream, route: Route, released: Callable[[Connection, bool], None]) -> None:
+    __slots__ = ("_keeper", "answer", "exchanges", "idle_since", "route", "stream")
+
+    def __init__(self, stream: Stream, route: Route, keeper: Keeper) -> None:
         self.stream = stream
         self.route = route
-        self._released = released
+        self._keeper = keeper
         self.exchanges = 0
         self.idle_since = 0.0
         self.answer: Response | None = None
@@ -96,9 +111,15 @@ class Connection:
     def release(self, reusable: bool) -> None:
         """The exchange is over."""
         self.answer = None
-        self._released(self, reusable)
+        self._keeper.released(self, reusable)
+
+    def disturbed(self) -> None:
+        """Something has come that nobody waits for, or the end."""
+        self._keeper.disturbed(self)
 
 
+# Which has read nothing, and never does: for as long as no other is needed.
+_NO_PARSER = AnswerParser("GET")
 # It stays empty: a deque is 600 bytes, and a thousand exchanges that wait can do without.
 _NO_EVENTS: deque[Event] = deque()
 
@@ -109,11 +130,12 @@ class Exchange:
     # How most exchanges are to their end.
     _sender: Sender | None = None
     _sending: asyncio.Task[None] | None = None
-    _is_written = False
+    _written = 0  # bytes of the request, if it leaves in one write
     _over = False
     _given_up = False
     _broken_off = False
     _response: Response | None = None
+    _parser = _NO_PARSER
     _events = _NO_EVENTS  # what came and is not taken yet
 
     def __init__(self, connection: Connection, request: PreparedRequest, terms: Terms) -> None:
@@ -121,7 +143,6 @@ class Exchange:
         self._stream = connection.stream
         self._request = request
         self._terms = terms
-        self._parser = AnswerParser(request.method)
         if request.body is None:
             self.upload = Upload(0)
         else:
@@ -132,12 +153,17 @@ class Exchange:
         try:
             self._stream.limit(self._terms.timeout.read, self._terms.timeout.write)
             started = perf_counter()
-            if self._request.body is None:
-                self._stream.write(self._head())
+            body = self._request.body
+            if body is None:
+                self._send(self._head())
+            elif not self._goes_inline(body):
+                self._start_sending(body)
+            elif body.in_memory:
+                self._send(body.read_now(self._head()))
             else:
-                await self._start_sending(self._request.body)
+                await self._send_gathered(body)
             if self._sending is None:
-                whole = await self._whole_answer()
+                whole = self._whole_answer(await self._stream.receive())
                 if whole is not None:
                     return self._take_whole(whole, perf_counter() - started)
             head = await self._final_head()
@@ -160,31 +186,37 @@ class Exchange:
 
     def _head(self) -> bytes:
         request, route = self._request, self._connection.route
-        return encode_head(request.method, route.request_target(request.target), route.fields(request.headers))
+        letterhead = request.letterhead if route.proxy is None else None
+        if letterhead is None:
+            fields = encode_fields(route.fields(request.headers))
+        else:
+            letterhead.text = letterhead.text or encode_fields(letterhead.headers)
+            fields = letterhead.text + request.added
+        return encode_head(request.method, route.request_target(request.target), fields)
 
-    async def _start_sending(self, body: Body) -> None:
-        head = self._head()
-        expects = "Expect" in self._request.headers
+    def _start_sending(self, body: Body) -> None:
         body.require_fresh()
-        if self._goes_inline(body) and not expects:
-            if body.in_memory:
-                self._stream.write(body.read_now(head))
-            else:
-                await self._send_gathered(head, body)
-            self._is_written = True
-            return
-        self._sender = Sender(self._stream, head, body, self.upload, self._meter(body))
-        if expects:
+        self._sender = Sender(self._stream, self._head(), body, self.upload, self._meter(body))
+        if "Expect" in self._request.headers:
             self._sender.hold_body()
         self._stream.sending = True
         self._sending = asyncio.create_task(self._sender.run(), name="aioreq upload")
         self._sending.add_done_callback(self._sender_done)
 
-    async def _send_gathered(self, head: bytes, body: Body) -> None:
-        data = await READERS.share(gather, head, body)
+    def _send(self, data: bytes) -> None:
+        """Send a whole request. On a new connection at once: what its server says first need not be refused there."""
+        if self._connection.exchanges > 1:
+            self._stream.post(data)
+        else:
+            self._stream.write(data)
+        self._written = len(data)
+
+    async def _send_gathered(self, body: Body) -> None:
+        data = await READERS.share(gather, self._head(), body)
         if not self._stream.quiet:
             self._refuse_the_unasked()
         self._stream.write(data)
+        self._written = len(data)
         if self._stream.is_flushed:
             give_back(data)
 
@@ -194,10 +226,12 @@ class Exchange:
             raise ServerDisconnected("the server closed the connection, or spoke unasked, before the request left")
 
     def _goes_inline(self, body: Body) -> bool:
+        """Whether the request leaves in one write."""
         return (
             body.length is not None
             and body.length <= LARGEST
             and body.can_read_now
+            and "Expect" not in self._request.headers
             and not Meter.is_wanted(body, self._terms.progress)
         )
 
@@ -245,12 +279,14 @@ class Exchange:
 
     # --- in
 
-    async def _whole_answer(self) -> Whole | None:
-        """The answer if it comes in one piece when all of the request is out; else what came is for the parser."""
-        data = await self._stream.receive()
-        if data and not self._stream.unsent and (whole := whole_answer(self._request.method, data)) is not None:
+    def _whole_answer(self, data: bytes) -> Whole | None:
+        """The answer if it came in one piece when all of the request is out; else what came is for the parser."""
+        unsent = self._stream.unsent
+        if data and not unsent and (whole := whole_answer(self._request.method, data)) is not None:
             return whole
-        self._events = deque(self._parser.feed(data) if data else self._at_end())
+        if unsent >= self._written:  # nothing of it has left; of its TLS records, not a whole one
+            self._refuse_the_unasked()
+        self._read(data)
         return None
 
     def _take_whole(self, whole: Whole, elapsed: float) -> Response:
@@ -258,14 +294,15 @@ class Exchange:
         upload, stream = self.upload, self._stream
         upload.sent = upload.total or 0
         upload.complete = True
+        status, reason, headers, content = whole
         response = Response(
-            status_code=whole.status,
-            reason=whole.reason,
-            headers=whole.headers,
+            status_code=status,
+            reason=reason,
+            headers=headers,
             http_version="HTTP/1.1",
             request=self._request,
             upload=upload,
-            content=whole.content,
+            content=content,
         )
         response._elapsed = elapsed  # noqa: SLF001
         self._connection.release(stream.quiet and self._wants_more)
@@ -276,8 +313,14 @@ class Exchange:
             data = await self._stream.receive()
             if self._sender is not None and not self._sender.has_begun:
                 self._refuse_the_unasked()
-            self._events = deque(self._parser.feed(data) if data else self._at_end())
+            self._read(data)
         return self._events.popleft()
+
+    def _read(self, data: bytes) -> None:
+        """Have the parser make events of what came."""
+        if self._parser is _NO_PARSER:
+            self._parser = AnswerParser(self._request.method)
+        self._events = deque(self._parser.feed(data) if data else self._at_end())
 
     def _at_end(self) -> list[Event]:
         """The stream has ended: is the answer whole?"""
@@ -384,7 +427,7 @@ class Exchange:
             self.upload.sent = self._sender.taken
             if self._broken_off and self.upload.sent == total:  # ended when its last bytes were on their way
                 self.upload.complete = True
-        elif total is not None and self._is_written:
+        elif total is not None and self._written:
             self.upload.sent = max(0, total - self._stream.unsent)
             self.upload.complete = self.upload.sent == total
 

@@ -13,20 +13,19 @@ import heapq
 import itertools
 from collections import deque
 from collections.abc import Collection
-from dataclasses import dataclass, field
-from functools import partial
+from math import inf
 from typing import Any
 
 from .._body import Body
 from .._rules.route import Route
+from .._value import Value
 from ..exceptions import PoolTimeout, SessionClosed
 from .dial import Dial
 from .http1 import Connection
 from .stream import Stream
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Value):
     """How many connections a session keeps.
 
     Args:
@@ -39,12 +38,22 @@ class Limits:
         ValueError: a limit is below what makes sense.
     """
 
-    max_connections: int | None = 100
-    max_per_host: int | None = None
-    max_idle: int | None = 100
-    idle_expiry: float | None = 15.0
+    __match_args__ = ("max_connections", "max_per_host", "max_idle", "idle_expiry")
+    __slots__ = __match_args__
 
-    def __post_init__(self) -> None:
+    max_connections: int | None
+    max_per_host: int | None
+    max_idle: int | None
+    idle_expiry: float | None
+
+    def __init__(
+        self,
+        max_connections: int | None = 100,
+        max_per_host: int | None = None,
+        max_idle: int | None = 100,
+        idle_expiry: float | None = 15.0,
+    ) -> None:
+        self._set(max_connections, max_per_host, max_idle, idle_expiry)
         for name, least in (("max_connections", 1), ("max_per_host", 1), ("max_idle", 0), ("idle_expiry", 0)):
             value = getattr(self, name)
             kind = float if name == "idle_expiry" else int
@@ -56,7 +65,6 @@ def _is_at_least(least: int, value: Any, kind: type[int | float]) -> bool:
     return isinstance(value, (int, kind)) and not isinstance(value, bool) and value >= least
 
 
-@dataclass(slots=True, eq=False)
 class _Waiter:
     """A request that waits for its turn: for a connection, or for leave (None) to make one.
 
@@ -66,20 +74,25 @@ class _Waiter:
         answers: the answers that its body reads, each of which may keep a connection until then.
     """
 
-    number: int
-    grant: asyncio.Future[Connection | None]
-    answers: Collection[Any]
+    __slots__ = ("answers", "grant", "number")
+
+    def __init__(self, number: int, grant: asyncio.Future[Connection | None], answers: Collection[Any]) -> None:
+        self.number = number
+        self.grant = grant
+        self.answers = answers
 
 
-@dataclass(slots=True, eq=False)
 class _Lane:
     """What there is of one route."""
 
-    route: Route
-    open: int = 0
-    idle: deque[Connection] = field(default_factory=deque)
-    waiters: deque[_Waiter] = field(default_factory=deque)
-    queued: bool = False
+    __slots__ = ("idle", "open", "queued", "route", "waiters")
+
+    def __init__(self, route: Route) -> None:
+        self.route = route
+        self.open = 0
+        self.idle: deque[Connection] = deque()
+        self.waiters: deque[_Waiter] = deque()
+        self.queued = False
 
     def drop_gone(self) -> None:
         """Forget the waiters in front that were cancelled or ran out of time."""
@@ -93,6 +106,7 @@ class Pool:
     def __init__(self, dial: Dial, limits: Limits) -> None:
         self._dial = dial
         self._limits = limits
+        self._max_idle = inf if limits.max_idle is None else limits.max_idle
         self._lanes: dict[Route, _Lane] = {}
         self._open = 0
         self._idle: dict[Connection, _Lane] = {}  # oldest first
@@ -130,6 +144,11 @@ class Pool:
 
     # --- getting a connection
 
+    def take(self, route: Route) -> Connection | None:
+        """An idle connection, where there is one and nobody waits for it; else :meth:`acquire` is to be asked."""
+        lane = self._lanes.get(route)
+        return None if lane is None or lane.waiters or self._closed else self._take_idle(lane)
+
     async def acquire(
         self, route: Route, pool_limit: float | None, connect_limit: float | None, body: Body | None = None
     ) -> Connection:
@@ -150,15 +169,21 @@ class Pool:
         lane = self._lane(route)
         if lane.waiters:
             lane.drop_gone()
-        if not lane.waiters:
-            connection = self._take_idle(lane)
+        if not lane.waiters and (connection := self._take_idle(lane)) is not None:
+            return connection
+        if not lane.waiters and (self._may_open(lane) or self._evict_for(lane)):
+            self._count_open(lane, 1)
+        else:
+            connection = await self._wait(lane, pool_limit, () if body is None else body.answers)
             if connection is not None:
                 return connection
-            if self._may_open(lane) or self._evict_for(lane):
-                self._count_open(lane, 1)
-                return await self._connect(lane, connect_limit)
-        granted = await self._wait(lane, pool_limit, () if body is None else body.answers)
-        return granted if granted is not None else await self._connect(lane, connect_limit)
+        try:  # to fill the slot, which is counted already
+            stream = await self._dial(lane.route, connect_limit)
+        except BaseException:
+            self._count_open(lane, -1)
+            self._serve()
+            raise
+        return self._adopt(stream, lane)
 
     def _take_idle(self, lane: _Lane) -> Connection | None:
         """The most recently used connection that is still good."""
@@ -185,19 +210,9 @@ class Pool:
         self._retire(next(iter(self._idle)))
         return True
 
-    async def _connect(self, lane: _Lane, limit: float | None) -> Connection:
-        """Make a connection in a slot that is counted already."""
-        try:
-            stream = await self._dial(lane.route, limit)
-        except BaseException:
-            self._count_open(lane, -1)
-            self._serve()
-            raise
-        return self._adopt(stream, lane)
-
     def _adopt(self, stream: Stream, lane: _Lane) -> Connection:
-        connection = Connection(stream, lane.route, self._released)
-        stream.watch(partial(self._disturbed, connection))
+        connection = Connection(stream, lane.route, self)
+        stream.watch(connection.disturbed)
         self._busy[connection] = lane
         if self._closed:
             self._discard(connection)
@@ -248,18 +263,19 @@ class Pool:
             return
         connection = waiter.grant.result()
         if connection is not None:
-            self._released(connection, True)
+            self.released(connection, True)
         else:
             self._count_open(lane, -1)
             self._serve()
 
     # --- giving it back
 
-    def _released(self, connection: Connection, reusable: bool) -> None:
-        if not reusable or self._closed:
-            self._discard(connection)
-        else:
+    def released(self, connection: Connection, reusable: bool) -> None:
+        """See :class:`aioreq._net.http1.Keeper`, as of :meth:`disturbed`."""
+        if reusable and not self._closed:
             self._rest(connection)
+        else:
+            self._discard(connection)
         if self._queue:
             self._serve()
 
@@ -276,21 +292,20 @@ class Pool:
         self._idle[connection] = lane
         if lane.waiters:
             self._enqueue(lane)
-        loop = asyncio.get_running_loop()
-        connection.idle_since = loop.time()
-        self._trim(loop)
+        connection.idle_since = asyncio.get_running_loop().time()
+        if self._expiry is None or len(self._idle) > self._max_idle:
+            self._trim()
 
     def _is_next(self, lane: _Lane) -> bool:
         """Whether no other lane's waiter has waited longer for this connection's slot."""
         oldest = self._oldest()
         return oldest is None or oldest is lane or oldest.waiters[0].number > lane.waiters[0].number
 
-    def _trim(self, loop: asyncio.AbstractEventLoop) -> None:
-        limits = self._limits
-        while limits.max_idle is not None and len(self._idle) > limits.max_idle:
+    def _trim(self) -> None:
+        while len(self._idle) > self._max_idle:
             self._retire(next(iter(self._idle)))
-        if self._expiry is None and self._idle and limits.idle_expiry is not None:
-            self._expiry = loop.call_later(limits.idle_expiry, self._expire_idle)
+        if self._expiry is None and self._idle and self._limits.idle_expiry is not None:
+            self._expiry = asyncio.get_running_loop().call_later(self._limits.idle_expiry, self._expire_idle)
 
     def _expire_idle(self) -> None:
         """Close what has been idle for too long, and look again when the next one is due."""
@@ -306,8 +321,8 @@ class Pool:
                 return
             self._retire(oldest)
 
-    def _disturbed(self, connection: Connection) -> None:
-        """An idle connection was closed by the server, or got bytes that nobody asked for."""
+    def disturbed(self, connection: Connection) -> None:
+        """One that is idle can't be used any more."""
         if connection in self._idle:
             self._retire(connection)
             self._serve()

@@ -7,7 +7,7 @@ import socket
 from .._headers import Headers
 from .._rules.route import Proxy, authority
 from .._url import Origin
-from .._wire.http1 import AnswerParser, Head, encode_head
+from .._wire.http1 import AnswerParser, Head, encode_fields, encode_head
 from ..exceptions import ExtraRequired, ProxyError, RemoteProtocolError
 from .stream import Stream
 
@@ -25,7 +25,7 @@ async def open_tunnel(stream: Stream, proxy: Proxy, origin: Origin) -> None:
     fields = Headers({"Host": place})
     if proxy.authorization is not None:
         fields["Proxy-Authorization"] = proxy.authorization
-    stream.write(encode_head("CONNECT", place, fields))
+    stream.write(encode_head("CONNECT", place, encode_fields(fields)))
     parser = AnswerParser("CONNECT")
     try:
         head = await _final_head(stream, parser)

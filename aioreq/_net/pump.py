@@ -31,9 +31,9 @@ AVAILABLE = hasattr(os, "sendfile") and sys.platform.startswith("linux")
 _CALL = 1024 * 1024
 # A turn ends after this much, so that other uploads get the thread. While somebody watches it is shorter: what has
 # moved is told at the end of a turn, and a hop to a thread costs a twentieth of the time that 4 MiB take.
-_TURN = 32 * 1024 * 1024
+TURN = 32 * 1024 * 1024
 _WATCHED_TURN = 4 * 1024 * 1024
-_PATIENCE_MS = 10
+PATIENCE_MS = 10
 # What only a file can be at fault for; everything else that sendfile reports, the socket is.
 _FILE_ERRORS = frozenset((errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV, errno.EISDIR, errno.EOVERFLOW))
 # A file system without this way of copying.
@@ -44,8 +44,12 @@ class Unsupported(Exception):
     """The kernel can't copy from this file to a socket; nothing has been sent."""
 
 
-class _Transfer:
-    """The state that a thread and the loop hand to each other; never used by both at a time."""
+class Transfer:
+    """The state that a thread and the loop hand to each other; never used by both at a time.
+
+    Attributes:
+        offset: how many bytes of the file have been dealt with.
+    """
 
     def __init__(self, stream: Stream, file: OpenFile, length: int, turn: int) -> None:
         try:
@@ -57,23 +61,30 @@ class _Transfer:
         self.length = length
         self._turn = turn
         self.offset = 0
-        self._stopped = False
+        self.stopped = False
 
     def stop(self) -> None:
         """Have the thread leave after the call it is in."""
-        self._stopped = True
+        self.stopped = True
 
+    @property
+    def end_of_turn(self) -> int:
+        """Where a turn that begins now ends, if the socket takes that much."""
+        return min(self.length, self.offset + self._turn)
+
+
+class _Copy(Transfer):
     def turn(self) -> None:
         """Move bytes until the turn is over, all are gone, or the socket takes none. Blocks: for a thread."""
-        end = min(self.length, self.offset + self._turn)
+        end = self.end_of_turn
         with self.socket as out, self.file as source:
             poll = select.poll()
             poll.register(out, select.POLLOUT)
-            while self.offset < end and not self._stopped:
+            while self.offset < end and not self.stopped:
                 try:
                     moved = os.sendfile(out, source, self.offset, min(_CALL, end - self.offset))
                 except BlockingIOError:
-                    if not poll.poll(_PATIENCE_MS):
+                    if not poll.poll(PATIENCE_MS):
                         return
                     continue
                 if moved == 0:
@@ -97,7 +108,7 @@ async def pump(stream: Stream, file: OpenFile, length: int, moved: Callable[[int
         FileUnreadable: it can't be read any more.
         BrokenOff: the connection is gone, or nothing moved for the stream's ``write_limit``.
     """
-    transfer = _Transfer(stream, file, length, _WATCHED_TURN if watched else _TURN)
+    transfer = _Copy(stream, file, length, _WATCHED_TURN if watched else TURN)
     try:
         while transfer.offset < length:
             before = transfer.offset
@@ -115,7 +126,7 @@ async def pump(stream: Stream, file: OpenFile, length: int, moved: Callable[[int
         transfer.socket.close()
 
 
-def _explain(error: OSError, transfer: _Transfer) -> Exception:
+def _explain(error: OSError, transfer: Transfer) -> Exception:
     if error.errno in _UNSUPPORTED and not transfer.offset:
         return Unsupported()
     if error.errno in _FILE_ERRORS:

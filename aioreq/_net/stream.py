@@ -30,6 +30,7 @@ from typing import Any, cast
 
 from .._wire.tls import TLS, are_whole_records
 from ..exceptions import ConnectionError, ReadTimeout, SSLError, WriteTimeout
+from .outbox import outbox_of
 from .stall import LOOKS, Stall, kernel_queue
 from .watch import Watch
 
@@ -66,16 +67,20 @@ class ChunkReader(asyncio.StreamReader):
 
     Attributes:
         pieces: what can be taken without waiting, oldest first.
+        untouched: whether nothing has arrived that nobody has read: no piece, no end, no failure.
+        disturbed: called when something has come that nobody waited for: a piece, or the end; or None.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(limit=_HIGH_WATER, loop=loop)
         self._running_loop = loop
         self.pieces = _NOTHING_THERE
+        self.untouched = True
         self._held = 0
         self._ended = False
         self._failure: BaseException | None = None
-        self._arrival: asyncio.Future[None] | None = None
+        self._arrival: asyncio.Future[bytes] | None = None
+        self.disturbed: Callable[[], None] | None = None
         self._source: asyncio.ReadTransport | None = None
         self._resting = False
 
@@ -84,27 +89,38 @@ class ChunkReader(asyncio.StreamReader):
         self._source = cast("asyncio.ReadTransport", transport)  # uvloop's is one, though not by inheritance
 
     def feed_data(self, data: bytes) -> None:  # type: ignore[override]
-        """Take a received piece."""
+        """Hand a received piece to whoever waits for it, else keep it."""
+        arrival = self._arrival
+        if arrival is not None:
+            self._arrival = None
+            if not arrival.done():
+                arrival.set_result(data)
+                return
         if self.pieces:
             self.pieces.append(data)
         else:
             self.pieces = deque((data,))
+            self.untouched = False
         self._held += len(data)
-        if self._arrival is not None:
-            self._wake()
         if self._held > _HIGH_WATER and not self._resting and self._source is not None:
             self._resting = True
             self._source.pause_reading()
+        if self.disturbed is not None:
+            self.disturbed()
 
     def feed_eof(self) -> None:
         """Note that nothing more will come."""
         self._ended = True
+        self.untouched = False
         self._wake()
+        if self.disturbed is not None:
+            self.disturbed()
 
     def fail(self, error: BaseException) -> None:
         """Make the next read raise ``error``, once the pieces that are here have been read."""
         if self._failure is None:
             self._failure = error
+            self.untouched = False
             self._wake()
 
     def at_eof(self) -> bool:
@@ -112,34 +128,36 @@ class ChunkReader(asyncio.StreamReader):
         return self._ended and not self.pieces
 
     @property
-    def untouched(self) -> bool:
-        """Whether nothing has arrived that nobody has read: no piece, no end, no failure."""
-        return not self.pieces and not self._ended and self._failure is None
-
-    @property
     def waited_for(self) -> bool:
         """Whether somebody waits for a piece."""
-        return self._arrival is not None
+        return self._arrival is not None and not self._arrival.done()
 
     async def read(self, n: int = -1) -> bytes:  # noqa: ARG002 - asyncio's signature
         """The next piece as it came, or ``b""`` at the end; ``n`` is not used: pieces are never cut."""
-        while not self.pieces:
-            if self._failure is not None:
-                raise self._failure
-            if self._ended:
-                return b""
-            self._arrival = self._running_loop.create_future()
-            try:
-                await self._arrival
-            finally:
-                self._arrival = None
-        return self.take()
+        while self.untouched:
+            if piece := await self.arrival():
+                return piece
+        return self.next()
+
+    def arrival(self) -> asyncio.Future[bytes]:
+        """The next piece, for the one who waits for it; ``b""`` where :meth:`next` has to tell what happened."""
+        self._arrival = self._running_loop.create_future()
+        return self._arrival
+
+    def next(self) -> bytes:
+        """What there is without waiting: a piece, the failure as it was given, or ``b""`` for the end."""
+        if self.pieces:
+            return self.take()
+        if self._failure is not None:
+            raise self._failure
+        return b""
 
     def take(self) -> bytes:
         """The next piece, which must be there."""
         piece = self.pieces.popleft()
         if not self.pieces:
             self.pieces = _NOTHING_THERE
+            self.untouched = not self._ended and self._failure is None
         self._held -= len(piece)
         if self._resting and self._held <= _HIGH_WATER // 2:
             self._go_on_reading()
@@ -152,7 +170,7 @@ class ChunkReader(asyncio.StreamReader):
 
     def _wake(self) -> None:
         if self._arrival is not None and not self._arrival.done():
-            self._arrival.set_result(None)
+            self._arrival.set_result(b"")
 
 
 class ChunkWriter(asyncio.StreamWriter):
@@ -169,25 +187,49 @@ class StreamProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
     """Feeds a ChunkReader, and tells the truth about how the connection ended.
 
     Attributes:
-        deliver: what received bytes are given to: the reader, or the TLS filter before it.
+        filter: what received bytes are given to before the reader gets them: TLS; or None.
         lost: why the connection is gone, if it broke.
-        disturbed: called when bytes or the end have arrived, or None.
-        is_housekeeping: whether received bytes that left nothing in the reader were only TLS talking to itself.
     """
+
+    # What the stock protocol makes for each connection (900 bytes), and few ever need: made when it is asked for.
+    _loop: asyncio.AbstractEventLoop  # the stock protocol's
+    _draining: deque[asyncio.Future[None]] | None = None
+    _closing: asyncio.Future[None] | None = None
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.reader = ChunkReader(loop)
-        super().__init__(self.reader, loop=loop)
+        super().__init__(None, loop=loop)  # type: ignore[arg-type]  # it would keep the reader by a weak reference
         self._view = _receive_buffer(loop)
         self._connection: asyncio.Transport | None = None
-        self.deliver: Callable[[bytes], None] = self.reader.feed_data
+        self.filter: Callable[[bytes], None] | None = None
         self.lost: Exception | None = None
-        self.disturbed: Callable[[], None] | None = None
-        self.is_housekeeping: Callable[[bytes], bool] = _never
+
+    @property
+    def _drain_waiters(self) -> deque[asyncio.Future[None]]:
+        """Who waits in drain."""
+        if self._draining is None:
+            self._draining = deque()
+        return self._draining
+
+    @_drain_waiters.setter
+    def _drain_waiters(self, _made_beforehand: deque[asyncio.Future[None]]) -> None:
+        pass
+
+    @property
+    def _closed(self) -> asyncio.Future[None]:
+        """Done when the connection is gone."""
+        if self._closing is None:
+            self._closing = self._loop.create_future()
+        return self._closing
+
+    @_closed.setter
+    def _closed(self, _made_beforehand: asyncio.Future[None]) -> None:
+        pass
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop."""
         self._connection = cast("asyncio.Transport", transport)
+        self.reader.set_transport(transport)
         super().connection_made(transport)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
@@ -196,21 +238,17 @@ class StreamProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Called by the loop when it has read."""
-        self.data_received(bytes(self._view[:nbytes]))
+        (self.filter or self.reader.feed_data)(bytes(self._view[:nbytes]))
         if nbytes == len(self._view) and self._connection is not None:
             self._connection.set_protocol(_InBulk(self, self._connection))
 
     def data_received(self, data: bytes) -> None:
         """Called by a loop that takes every stock protocol's child for one that wants bytes, as uvloop does."""
-        self.deliver(data)
-        if self.disturbed is not None and not (self.reader.untouched and self.is_housekeeping(data)):
-            self.disturbed()
+        (self.filter or self.reader.feed_data)(data)
 
     def eof_received(self) -> bool:
         """Called by the loop when the server will send no more; the socket stays open for writing."""
         self.reader.feed_eof()
-        if self.disturbed is not None:
-            self.disturbed()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -218,11 +256,9 @@ class StreamProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
         if exc is not None:
             self.lost = exc
             for piece in _left_in_kernel(self._connection):
-                self.deliver(piece)
+                self.data_received(piece)
         self.reader.feed_eof()
         super().connection_lost(None)
-        if self.disturbed is not None:
-            self.disturbed()
 
 
 class _InBulk(asyncio.Protocol):
@@ -305,19 +341,31 @@ class Stream:
         self._transport = transport
         self._protocol = protocol
         self._reader = protocol.reader
-        self._writer = ChunkWriter(transport, protocol, protocol.reader, loop)
+        self._stock_writer: ChunkWriter | None = None
         self._layers: list[TLS] = []  # the one next to the socket first; a second one is TLS through a proxy's TLS
+        self._is_housekeeping: Callable[[bytes], bool] = _never
         self._read_limit: float | None = None
         self._read_watch = Watch(loop, self._look_for_read_stall)
         self._read_stall = Stall()
         self._write_limit: float | None = None
-        self._write_watch = Watch(loop, self._look_for_write_stall)
+        self._write_watch: Watch | None = None
         self._write_stall = Stall()
+        self._all_sent = True  # at the last look, and nothing was written since
         self._unsent = 0
+        self._outbox = outbox_of(loop)
+        self._posted: bytes | memoryview | None = None
         self._poll: Callable[[], object] | None = None
         self.sending = False
+        self._is_lent = False
         # drain() then waits until the kernel has taken everything, which is what progress counts.
         transport.set_write_buffer_limits(high=0)
+
+    @property
+    def _writer(self) -> ChunkWriter:
+        """The stock way to wait: made when that is needed, which saves an idle connection 300 bytes."""
+        if self._stock_writer is None:
+            self._stock_writer = ChunkWriter(self._transport, self._protocol, self._reader, self._loop)
+        return self._stock_writer
 
     # --- state
 
@@ -336,19 +384,19 @@ class Stream:
         A server may send session tickets and new keys whenever it likes (RFC 8446, section 4.6); to throw its
         connection away for that would be a waste. A record that is not whole may be anything: it counts as touched.
         """
-        if self._protocol.is_housekeeping is _never or sys.platform == "win32":  # where a read is under way already
+        if self._is_housekeeping is _never or sys.platform == "win32":  # where a read is under way already
             return False
         data = b"".join(_left_in_kernel(self._transport))
         if not data:  # the end
             return False
         self._protocol.data_received(data)
-        return self._reader.untouched and self._protocol.is_housekeeping(data) and not self._transport.is_closing()
+        return self._reader.untouched and self._is_housekeeping(data) and not self._transport.is_closing()
 
     @property
     def quiet(self) -> bool:
         """Whether nothing waits in our hands, coming or going."""
         transport = self._transport
-        return self._reader.untouched and not transport.is_closing() and not transport.get_write_buffer_size()
+        return self._reader.untouched and not transport.is_closing() and not self.unsent
 
     @property
     def unsent(self) -> int:
@@ -357,14 +405,17 @@ class Stream:
         A transport that closes forgets them. What it had at the last look has not left, as far as anybody can tell,
         and neither has what was written since: an account of the upload never says more than is true.
         """
+        if self._all_sent:
+            return 0
         if not self._transport.is_closing():
             self._unsent = self._transport.get_write_buffer_size()
-        return self._unsent
+            self._all_sent = not self._unsent and self._posted is None
+        return self._unsent if self._posted is None else self._unsent + len(self._posted)
 
     @property
     def is_flushed(self) -> bool:
         """Whether the transport holds nothing of what was written."""
-        return not self._transport.get_write_buffer_size() and not self._transport.is_closing()
+        return not self.unsent and not self._transport.is_closing()
 
     @property
     def is_plain(self) -> bool:
@@ -396,8 +447,8 @@ class Stream:
         return self._transport.get_extra_info(name)
 
     def watch(self, disturbed: Callable[[], None] | None) -> None:
-        """Have ``disturbed`` called whenever something happens on the connection; None ends that."""
-        self._protocol.disturbed = disturbed
+        """Have ``disturbed`` called when something comes that nobody waits for, or the end; None ends that."""
+        self._reader.disturbed = disturbed
 
     # --- out
 
@@ -409,13 +460,52 @@ class Stream:
 
     def write(self, data: bytes | memoryview) -> None:
         """Send, or keep what the kernel does not take at once; :meth:`drain` waits for it."""
-        if self._layers or self._transport.is_closing():
-            self._write_below(data, len(self._layers))
-        else:
-            self._writer.write(data)
-        if self._write_limit is not None and self._transport.get_write_buffer_size():
-            self._write_stall.begin(self._on_its_way)
-            self._write_watch.start(self._write_limit / LOOKS)
+        self._write_below(data, len(self._layers))
+
+    def post(self, data: bytes | memoryview) -> None:
+        """Like :meth:`write`, for a whole request: it may leave a moment later, with those of other streams.
+
+        :meth:`receive` must follow at once. What is found to have come before that moment can't be an answer to it:
+        then it never leaves, and stays :attr:`unsent`.
+        """
+        if self._reader.untouched:
+            if not self._outbox.waiting:
+                self.write(data)
+                return
+            for layer in reversed(self._layers):
+                data = layer.encrypt(data)
+            self._outbox.add(self, self._loop)
+        self._posted = data
+        self._all_sent = False
+
+    def send_posted(self) -> None:
+        """Send what was posted, unless something came that can't be an answer to it."""
+        data = self._posted
+        if data is None or not self._reader.waited_for:
+            return
+        self._posted = None
+        try:
+            self._send(data)
+        except Exception as error:  # raised to the one who posted it, who waits, and to nobody else
+            self._posted = data
+            self._reader.fail(error)
+
+    def lend(self) -> Callable[[memoryview], bytes | memoryview]:
+        """Have a thread write, until :meth:`give_back`: what it is given here turns cleartext into records.
+
+        They are the thread's to send, in their order; nothing else may be written meanwhile. What comes is decrypted
+        and handed on as ever, and if TLS answers to that by itself, the answer is among the thread's next records.
+        """
+        self._is_lent = True
+        return partial(self._encrypt, level=len(self._layers))
+
+    def give_back(self, records: bytes | memoryview) -> None:
+        """The thread has left, and these records of its are still to be sent."""
+        self._is_lent = False
+        if records:
+            self._send(records)
+        for level in range(len(self._layers)):
+            self._send_pending(level)
 
     async def drain(self) -> None:
         """Wait until the kernel has taken all that was written.
@@ -439,9 +529,15 @@ class Stream:
     def _on_its_way(self) -> tuple[int, int]:
         return self.unsent, kernel_queue(self.fileno())
 
+    def _watch_writing(self, limit: float) -> None:
+        if self._write_watch is None:
+            self._write_watch = Watch(self._loop, self._look_for_write_stall)
+        self._write_stall.begin(self._on_its_way)
+        self._write_watch.start(limit / LOOKS)
+
     def _look_for_write_stall(self) -> None:
-        limit = self._write_limit
-        if limit is None or not self.unsent or self._transport.is_closing():
+        assert self._write_watch is not None
+        if self._write_limit is None or not self.unsent or self._transport.is_closing():
             self._write_watch.stop()
         elif self._write_stall.found_at(self._on_its_way):
             self.give_up_writing()
@@ -463,15 +559,17 @@ class Stream:
             ReadTimeout: nothing came for as long as is allowed.
             RequestException: whatever :meth:`fail` was called with.
         """
-        if self._reader.pieces:
-            return self._reader.take()
-        if self._read_limit is None:
-            return await self._reader.read()
-        self._read_stall.restart()
-        self._read_watch.start(self._read_limit / LOOKS)
+        reader = self._reader
+        if not reader.untouched:
+            return reader.next()
+        if self._read_limit is not None:
+            self._read_stall.restart()
+            self._read_watch.start(self._read_limit / LOOKS)
+        self._outbox.waiting += 1
         try:
-            return await self._reader.read()
+            return await reader.arrival() or reader.next()
         finally:
+            self._outbox.waiting -= 1
             self._read_watch.stop()
 
     def sent_all(self) -> None:
@@ -517,9 +615,9 @@ class Stream:
             raise
         unread = [self._reader.take() for _ in range(len(self._reader.pieces))]
         self._layers.append(layer)
-        self._protocol.deliver = self._take_records
+        self._protocol.filter = self._take_records
         # The records of a second layer are in those of the first, and nobody sees where they end.
-        self._protocol.is_housekeeping = are_whole_records if len(self._layers) == 1 else _never
+        self._is_housekeeping = are_whole_records if len(self._layers) == 1 else _never
         for piece in early:
             self._reader.feed_data(piece)
         for records in unread:
@@ -534,6 +632,9 @@ class Stream:
     def _take_records(self, records: bytes) -> None:
         """What the socket gave, on its way through TLS to the reader."""
         self._pass_up(records, 0)
+        reader = self._reader
+        if reader.disturbed is not None and not (reader.untouched and self._is_housekeeping(records)):
+            reader.disturbed()
 
     def _pass_up(self, data: bytes, level: int) -> None:
         """Decrypt with the layers from ``level`` up. What comes out before an error counts."""
@@ -548,35 +649,60 @@ class Stream:
             return
         for piece in pieces:
             self._pass_up(piece, level + 1)
-        if layer.has_pending and not self._transport.is_closing():
-            self._write_below(layer.pending(), level)  # an answer to a KeyUpdate (RFC 8446, section 4.6.3)
+        if not self._is_lent:
+            self._send_pending(level)
         if layer.ended:
             self._reader.feed_eof()
 
+    def _send_pending(self, level: int) -> None:
+        """Send what a layer has to say by itself: an answer to a KeyUpdate (RFC 8446, section 4.6.3)."""
+        layer = self._layers[level]
+        if layer.has_pending and not self._transport.is_closing():
+            self._write_below(layer.pending(), level)
+
     def _write_below(self, data: bytes | memoryview, level: int) -> None:
         """Encrypt with the layers under ``level``, and hand it to the socket."""
+        if self._posted is not None:
+            self.send_posted()
+        self._send(self._encrypt(data, level))
+
+    def _encrypt(self, data: bytes | memoryview, level: int) -> bytes | memoryview:
         for layer in reversed(self._layers[:level]):
             data = layer.encrypt(data)
-        if self._transport.is_closing():
-            self._unsent += len(data)
-        else:
-            self._writer.write(data)
+        return data
+
+    def _send(self, data: bytes | memoryview) -> None:
+        transport = self._transport
+        if self._posted is None and not transport.is_closing():  # behind what never leaves, nothing may
+            transport.write(data)
+            if not transport.is_closing():
+                self._unsent = transport.get_write_buffer_size()
+                self._all_sent = not self._unsent
+                if self._unsent and self._write_limit is not None:
+                    self._watch_writing(self._write_limit)
+                return
+        self._unsent += len(data)  # of what a broken connection is given nothing leaves
+        self._all_sent = False
 
     # --- the end
+
+    def _stop_watching(self) -> None:
+        self._read_watch.close()
+        if self._write_watch is not None:
+            self._write_watch.close()
 
     def abort(self) -> None:
         """Close at once; what is not sent is dropped."""
         self._unsent = self.unsent  # the transport is about to forget it
-        self._read_watch.close()
-        self._write_watch.close()
+        self._posted = None
+        self._stop_watching()
         self._transport.abort()
         if self._transport.get_write_buffer_size():
             _stop_sending(self._transport)
 
     def close(self) -> None:
         """Say goodbye and close; the loop closes the socket when it comes to it."""
-        self._read_watch.close()
-        self._write_watch.close()
+        self._stop_watching()
         if not self._transport.is_closing():
             for level in reversed(range(len(self._layers))):
                 goodbye = self._layers[level].close()
@@ -585,7 +711,7 @@ class Stream:
             if self.unsent:
                 self._transport.abort()
             else:
-                self._writer.close()
+                self._transport.close()
 
     async def aclose(self) -> None:
         """Say goodbye, close, and wait until the socket is closed."""

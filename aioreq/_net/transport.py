@@ -52,7 +52,9 @@ class Network:
         while True:
             try:
                 route = self._ways.route(request.target.origin)
-                connection = await self.pool.acquire(route, terms.timeout.pool, terms.timeout.connect, request.body)
+                connection = self.pool.take(route) or await self.pool.acquire(
+                    route, terms.timeout.pool, terms.timeout.connect, request.body
+                )
             except RequestException as error:
                 attach(error, request)
                 raise

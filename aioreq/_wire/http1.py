@@ -17,8 +17,6 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-import httptools
-
 from .._headers import Headers
 from ..exceptions import ChunkedEncodingError, RemoteProtocolError
 
@@ -65,9 +63,13 @@ Event = Interim | Head | bytes | End
 _NO_TRAILERS = End(Headers())
 
 
-def encode_head(method: str, path: str, headers: Headers) -> bytes:
-    """A request's start line and headers, empty line included (RFC 9112, sections 3 and 5)."""
-    fields = "\r\n".join(map(": ".join, headers.items()))
+def encode_fields(headers: Headers) -> str:
+    """The field lines of a head, for :func:`encode_head` (RFC 9112, section 5)."""
+    return "\r\n".join(map(": ".join, headers.items()))
+
+
+def encode_head(method: str, path: str, fields: str) -> bytes:
+    """A request's start line and field lines, empty line included (RFC 9112, section 3)."""
     return f"{method} {path} HTTP/1.1\r\n{fields}\r\n\r\n".encode("latin-1")
 
 
@@ -84,6 +86,7 @@ LAST_CHUNK = b"0\r\n\r\n"
 # colon right behind it, a value holds no CR, LF or NUL, a line ends with CR LF and is not folded (section 5.2 would
 # have folded lines read, but two readers may take them for two things). What was matched is not tried shorter: a server
 # could make that take minutes.
+_USUAL_STATUS_LINE = re.compile(r"HTTP/1\.1 ([2-9][0-9]{2})(?: ([^\r\n\0]*+))?\r\n")
 _STATUS_LINE = re.compile(r"HTTP/([0-9](?:\.[0-9])?) ([1-9][0-9]{2})(?: ([^\r\n\0]*+))?\r\n")
 _FIELD_LINE = re.compile(r"^([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[ \t]*+([^\r\n\0]*+)\r\n", re.MULTILINE)
 
@@ -110,15 +113,15 @@ def whole_answer(method: str, data: bytes) -> Whole | None:
     if end < 4 or end > MAX_HEAD or method == "HEAD" or method == "CONNECT":
         return None
     text = data[:end].decode("latin-1")
-    line = _STATUS_LINE.match(text)
+    line = _USUAL_STATUS_LINE.match(text)
     if line is None:
         return None
-    version, code, reason = line.groups("")
+    code, reason = line.groups("")
     headers = _fields(text, line.end())
-    if version != "1.1" or "Transfer-Encoding" in headers or headers.get("Content-Length") != str(len(data) - end):
+    if "Transfer-Encoding" in headers or headers.getall("Content-Length", None) != [str(len(data) - end)]:
         return None
     status = int(code)
-    if status < 200 or status in _BODILESS or not _keeps_alive(version, headers):
+    if status in _BODILESS or ("Connection" in headers and not _keeps_alive("1.1", headers)):
         return None
     return Whole(status, reason, headers, data[end:])
 
@@ -344,6 +347,8 @@ class _Chunked:
     """
 
     def __init__(self) -> None:
+        import httptools  # not before the first chunked answer
+
         self._parser = httptools.HttpResponseParser(self)
         self._blocks: list[Event] = []
         self._idle_bytes = 0
@@ -369,6 +374,8 @@ class _Chunked:
         self.done = True
 
     def feed(self, data: bytes) -> list[Event]:
+        import httptools
+
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:

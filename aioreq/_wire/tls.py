@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+import threading
 
 from ..exceptions import SSLError
 
@@ -19,6 +20,9 @@ _RECORD_HEAD = 5  # type, version and length (RFC 8446, section 5.1)
 
 class TLS:
     """One side of a TLS connection.
+
+    A thread may :meth:`encrypt` while another one decrypts: each waits for the other's call to end, for as long as a
+    record or a few take.
 
     Attributes:
         ready: whether the handshake is done.
@@ -34,6 +38,7 @@ class TLS:
         self.ready = False
         self.ended = False
         self._broken: str | None = None
+        self._lock = threading.Lock()  # OpenSSL's state is one for both directions
 
     @property
     def object(self) -> ssl.SSLObject:
@@ -66,12 +71,13 @@ class TLS:
         return self._outgoing.read()
 
     def encrypt(self, data: bytes | memoryview) -> bytes:
-        """The records for cleartext."""
-        try:
-            self._object.write(data)
-        except ssl.SSLError as error:
-            raise SSLError(_explain(error)) from error
-        return self._outgoing.read()
+        """The records for cleartext, behind what :meth:`pending` would have returned."""
+        with self._lock:
+            try:
+                self._object.write(data)
+            except ssl.SSLError as error:
+                raise SSLError(_explain(error)) from error
+            return self._outgoing.read()
 
     def decrypt(self, records: bytes) -> list[bytes]:
         """The cleartext in received records, those before a broken one included; ``[]`` if none is whole yet.
@@ -79,8 +85,9 @@ class TLS:
         Raises:
             SSLError: the first record that is left is broken, or is a fatal alert; nothing is read behind it.
         """
-        self._incoming.write(records)
-        return self._read_all()
+        with self._lock:
+            self._incoming.write(records)
+            return self._read_all()
 
     def receive_handshake(self, records: bytes) -> tuple[list[bytes], bytes]:
         """Take records in while the handshake goes on: (early cleartext, records to send)."""

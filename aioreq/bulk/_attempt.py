@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-from .._body import Body
 from .._message import PreparedRequest, Request, Response
 from .._progress import UploadProgress
 from .._rules.retry import Retry
@@ -101,16 +100,20 @@ class Courier:
 
     async def _exchange(self, request: Request, delivery: Delivery, level: Level) -> Attempt:
         started = perf_counter()
-        watch = _Watch(request.data, self._moved, level.moved)
+        # While somebody watches, a small body would not leave in one write: it is counted behind that.
+        watch = None if request.data.in_memory else _Watch(self._moved, level.moved)
         level.begun(started)
         response = error = None
         try:
-            response = await self._session.send(request, retry=None, progress=watch.progress, **self._options)
+            response = await self._session.send(request, retry=None, progress=watch, **self._options)
             if self._job.digest is not None and delivery.digest is not None:
                 self._job.digest.check(response, delivery.digest)
         except Exception as raised:
             error = raised
-        watch.settle(response, error)
+        if watch is None:
+            sent = _sent(response, error)
+            self._moved(sent)
+            level.moved(sent)
         now = perf_counter()
         attempt = Attempt(started, now - started, response, error)
         level.ended(now, attempt.duration, attempt.outcome)
@@ -135,7 +138,7 @@ class Courier:
             response=response,
             error=error,
             attempts=delivery.attempts,
-            sent=(getattr(error, "sent", None) or 0) if response is None else response.upload.sent,
+            sent=_sent(response, error),
             elapsed=attempt.started + attempt.duration - delivery.begun if delivery.attempts else 0.0,
             size=delivery.size,
             started=attempt.started - self._begun,
@@ -147,33 +150,26 @@ class Courier:
         )
 
 
+def _sent(response: Response | None, error: Exception | None) -> int:
+    """Bytes of the body that left."""
+    sent = getattr(error, "sent", None) if response is None else response.upload.sent
+    return sent if isinstance(sent, int) else 0
+
+
 class _Watch:
-    """Counts the bytes of one body as they leave, or behind it where it leaves in one write.
+    """A callback that counts the bytes of one body as they leave."""
 
-    Attributes:
-        progress: the callback for the request, or None: with one a small body would not leave in one write.
-    """
-
-    def __init__(self, body: Body, *moved: Callable[[int], None]) -> None:
+    def __init__(self, *moved: Callable[[int], None]) -> None:
         self._moved = moved
         self._told = 0
-        self.progress = None if body.in_memory else self._tell
 
-    def _tell(self, progress: UploadProgress) -> None:
+    def __call__(self, progress: UploadProgress) -> None:
+        """Pass on what has left since the last time."""
         if progress.sent < self._told:
             self._told = 0  # it is sent again, behind a redirect or a challenge
-        self._pass_on(progress.sent)
-
-    def settle(self, response: Response | None, error: Exception | None) -> None:
-        """The upload is over: count what was not counted on the way."""
-        sent = response.upload.sent if response is not None else getattr(error, "sent", None)
-        if self.progress is None and isinstance(sent, int):
-            self._pass_on(sent)
-
-    def _pass_on(self, sent: int) -> None:
         for moved in self._moved:
-            moved(sent - self._told)
-        self._told = sent
+            moved(progress.sent - self._told)
+        self._told = progress.sent
 
 
 def forget_what_was_sent(attempt: Attempt) -> None:
@@ -182,7 +178,8 @@ def forget_what_was_sent(attempt: Attempt) -> None:
     A traceback stays readable; the variables of its frames are gone.
     """
     if attempt.response is not None:
-        for response in (attempt.response, *attempt.response.history):
+        attempt.response.request.body = None
+        for response in attempt.response.history:
             response.request.body = None
     error: BaseException | None = attempt.error
     while error is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, final
 
 from .._message import Response
-from .._source import file_name
+from .._source import base_name, file_name
 from ..exceptions import HTTPError
 from ._place import stable_url
 
@@ -77,7 +77,7 @@ class Upload:
         if self.name is not None:
             return self.name
         path = self.path
-        return os.path.basename(path) if path is not None else file_name(self.source)  # noqa: PTH119 - it is text
+        return base_name(path) or "" if path is not None else file_name(self.source)
 
     @property
     def label(self) -> str:

@@ -12,7 +12,7 @@ from .._headers import header_pairs
 from .._message import Request
 from .._url import Origin, parse_url
 from ..exceptions import InvalidBody, URLRequired
-from ..multipart._encode import MultipartBody
+from ..multipart._encode import MultipartBody, file_form
 from ..multipart._param import MultipartParam
 from ._delivery import Delivery
 from ._digest import Digest
@@ -105,18 +105,17 @@ class Job:
     async def request(self, delivery: Delivery) -> Request:
         """The request for a delivery whose bytes are ready."""
         item = delivery.item
+        has_own_headers = self.headers is not None or item.headers is not None or self.digest is not None
         return Request(
             self.method_of(item),
             delivery.url if delivery.url is not None else await self.url_of(delivery),
-            headers=await self._headers(delivery),
-            data=await self._body(delivery),
+            headers=await self._headers(delivery) if has_own_headers else {"Idempotency-Key": delivery.key},
+            data=self._plain_body(delivery) or await self._body(delivery),
             auth=self.auth,
         )
 
     async def _headers(self, delivery: Delivery) -> dict[str, Any]:
         item = delivery.item
-        if self.headers is None and item.headers is None and self.digest is None:
-            return {"Idempotency-Key": delivery.key}
         fields = {"idempotency-key": ("Idempotency-Key", delivery.key)}
         if self.digest is not None and delivery.digest is not None:
             carried = self.digest.header_field(delivery.digest, raw=self.field_of(item) is None)
@@ -126,12 +125,24 @@ class Job:
             fields.update((str(name).lower(), (name, value)) for name, value in header_pairs(given))
         return dict(fields.values())
 
-    async def _body(self, delivery: Delivery) -> Body:
+    def _plain_body(self, delivery: Delivery) -> Body | None:
+        """The body if it is the source itself, or a form of nothing else; None if there is more in it."""
         item, segment = delivery.item, delivery.segment
         assert segment is not None
         field = self.field_of(item)
         if field is None:
             return Body((segment,), item.content_type)
+        name = item.file_name or field
+        if not name or self.data is not None or item.data is not None or self.digest is not None:
+            return None
+        return file_form(field, name, item.content_type, segment)
+
+    async def _body(self, delivery: Delivery) -> Body:
+        """A form of several fields."""
+        item, segment = delivery.item, delivery.segment
+        field = self.field_of(item)
+        assert segment is not None
+        assert field is not None
         params: list[MultipartParam] = []
         if self.data is not None or item.data is not None:
             for data in (await _value(self.data, item), item.data):
@@ -150,7 +161,8 @@ class Job:
 class _Described:
     """A source that is a segment already."""
 
-    def __init__(self, segment: Segment) -> None:
+    def __init__(self, segment: Segment | None) -> None:
+        assert segment is not None
         self._segment = segment
 
     def as_segment(self, length: int | None) -> Segment:  # noqa: ARG002 - it has one

@@ -95,9 +95,10 @@ class Lanes:
             return []
         batch: list[Delivery] = []
         for lane in self._lanes.values():
-            taken = min(lane.shortage, BATCH - len(batch))
-            if not taken or lane.weight * len(self._lanes) >= self._memory:
+            shortage = lane.shortage
+            if not shortage or lane.weight * len(self._lanes) >= self._memory:
                 continue  # a stalled server's files must not keep all others' from being read
+            taken = min(shortage, BATCH - len(batch))
             batch += [lane.waiting.popleft() for _ in range(taken)]
             lane.loading += taken
             if len(batch) == BATCH:
@@ -110,16 +111,16 @@ class Lanes:
         """A batch has been read, as far as it fitted into one hop; the rest waits again, first in its lane."""
         self.held -= HOP_BYTES
         for delivery in batch:
-            self._lane(delivery).loading -= 1
-        for delivery in batch:
+            lane = self._lanes[delivery.origin]
+            lane.loading -= 1
             if delivery.ready:
-                lane = self._lane(delivery)
                 lane.loaded.append(delivery)
                 lane.held += delivery.weight
                 self.held += delivery.weight
         for delivery in reversed(batch):
-            if not delivery.ready:
-                self.add_again(delivery)
+            if delivery.ready:  # so are all before it
+                break
+            self.add_again(delivery)
 
     def take(self) -> Delivery | None:
         """The item to be sent next, or None when nothing is ready or nothing more may be sent."""
@@ -165,13 +166,14 @@ class Lanes:
 
     def finished(self, delivery: Delivery) -> None:
         """An item that was taken to be sent is off the way."""
-        lane = self._lane(delivery)
+        lane = self._lanes[delivery.origin]
         lane.in_flight -= 1
         lane.held -= delivery.weight
         self.in_flight -= 1
         self.held -= delivery.weight
         delivery.unload()
-        self._forget_if_empty(lane)
+        if not lane.in_flight:
+            self._forget_if_empty(lane)
 
     def drop(self) -> int:
         """Forget every item that is not on the way or being read; how many there were."""
@@ -193,7 +195,7 @@ class Lanes:
 
     def level_of(self, delivery: Delivery) -> Level:
         """The level of an item's lane."""
-        return self._lane(delivery).level
+        return self._lanes[delivery.origin].level
 
     def _lane(self, delivery: Delivery) -> Lane:
         lane = self._lanes.get(delivery.origin)

@@ -90,9 +90,15 @@ def _load_path(delivery: Delivery) -> None:
         raise FileUnreadable.from_oserror(error, path) from error
     try:
         status = os.fstat(fd)
+        is_small = False
         if stat.S_ISREG(status.st_mode):
             _require_same(delivery, status, path)
-        segment = _read_small(fd, status, path) or FileRegion(FileSource.from_path(path))
+            is_small = status.st_size <= SMALL
+        if is_small:
+            segment: Segment = Bytes(_read(fd, status.st_size, path))
+            delivery.weight = status.st_size
+        else:
+            segment = FileRegion(FileSource.from_path(path))
     except OSError as error:
         if isinstance(error, RequestException):
             raise
@@ -102,17 +108,15 @@ def _load_path(delivery: Delivery) -> None:
     _settle(delivery, segment)
 
 
-def _read_small(fd: int, status: os.stat_result, path: str) -> Bytes | None:
-    """All of a small regular file; None for anything else."""
-    if not stat.S_ISREG(status.st_mode) or status.st_size > SMALL:
-        return None
-    data = os.read(fd, status.st_size)
-    while len(data) < status.st_size:
-        more = os.read(fd, status.st_size - len(data))
+def _read(fd: int, size: int, path: str) -> bytes:
+    """All of a small regular file."""
+    data = os.read(fd, size)
+    while len(data) < size:
+        more = os.read(fd, size - len(data))
         if not more:
-            raise _changed(path, status.st_size, len(data))
+            raise _changed(path, size, len(data))
         data += more
-    return Bytes(data)
+    return data
 
 
 def _require_same(delivery: Delivery, status: os.stat_result, path: str) -> None:
@@ -133,7 +137,7 @@ def _changed(path: str, declared: int, seen: int) -> FileChanged:
 
 
 def load_other(delivery: Delivery) -> None:
-    """Make a delivery ready whose source is not a path: nothing is read yet.
+    """Make a delivery ready whose source is not a path: nothing is read yet, and so it weighs nothing.
 
     Whatever goes wrong is noted in it.
     """
@@ -147,6 +151,3 @@ def load_other(delivery: Delivery) -> None:
 def _settle(delivery: Delivery, segment: Segment) -> None:
     delivery.segment = segment
     delivery.size = segment.length
-    # What the caller holds in memory anyway costs nothing more.
-    if isinstance(segment, Bytes) and is_path(delivery):
-        delivery.weight = len(segment.data)

@@ -101,7 +101,8 @@ class Tally:
             self.failed += 1
         if ok:
             self.bytes_done += result.size or 0
-        self.retries += max(0, result.attempts - 1)
+        if result.attempts > 1:
+            self.retries += result.attempts - 1
 
     def moved(self, size: int, now: float) -> None:
         """So many bytes have left."""

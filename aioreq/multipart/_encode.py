@@ -8,7 +8,7 @@ from typing import Any
 
 from .._body import Body, Bytes, Segment
 from .._progress import Meter
-from ._param import Callback, MultipartParam, gen_boundary, quoted_boundary
+from ._param import Callback, MultipartParam, file_segments, gen_boundary, quoted_boundary
 
 
 class MultipartBody(Body):
@@ -40,6 +40,17 @@ class MultipartBody(Body):
             async for chunk in chunks:
                 meter.advance(len(chunk))
                 yield chunk
+
+
+def file_form(name: str, filename: str, filetype: str | None, content: Segment) -> Body:
+    """A form of nothing but one file; see :func:`file_segments`.
+
+    Raises:
+        InvalidBody: ``filetype`` may not go on the wire.
+    """
+    boundary = gen_boundary()
+    segments = file_segments(name, filename, filetype, content, boundary.encode("ascii"))
+    return Body(segments, f"multipart/form-data; boundary={boundary}")
 
 
 def multipart_encode(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import mimetypes
 import os
 import re
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
@@ -88,11 +87,12 @@ class MultipartParam:
     ) -> None:
         if value is not None and fileobj is not None:
             raise InvalidBody(f"the field {name!r} has both a value and a fileobj: pass one of them")
-        _check_filesize(name, filesize)
+        if filesize is not None:
+            _check_filesize(name, filesize)
         self.name = _text(name)
         self.filename = None if filename is None else _text(filename)
         self.cb = cb
-        self.headers = _header_lines(name, headers)
+        self.headers: dict[Any, Any] = _header_lines(name, headers) if headers else {}
         self.fileobj = fileobj
         self._segment: Segment | None = None
         self.value: bytes | None = None
@@ -167,6 +167,8 @@ class MultipartParam:
             if name is not None and name != value.name:
                 raise InvalidBody(f"the MultipartParam under {name!r} is named {value.name!r}")
             return [value]
+        if is_path(value) and not isinstance(value, (str, tuple, list)):  # first: most files are paths
+            return [cls(name, filename=file_name(value) or fallback, fileobj=value)]
         if _is_file_tuple(value):
             return [] if value[1] is None else [cls._from_tuple(name, *value)]
         if isinstance(value, (list, tuple, set, frozenset)):
@@ -190,11 +192,7 @@ class MultipartParam:
         return self._head(quoted_boundary(boundary))
 
     def _head(self, boundary: bytes) -> bytes:
-        name = "" if self.filename is None else f'; filename="{_escaped(self.filename)}"'
-        head = f'Content-Disposition: form-data; name="{_escaped(self.name)}"{name}\r\nContent-Type: {self.filetype}'
-        if self.headers:
-            head += "".join([f"\r\n{name}: {value}" for name, value in self.headers.items()])
-        return b"--%b\r\n%b\r\n\r\n" % (boundary, utf8(head, "surrogateescape"))
+        return _head_of(boundary, self.name, self.filename, self.filetype, self.headers)
 
     def encode(self, boundary: str | bytes) -> bytes:
         """The whole part. Blocks while it reads a file; :meth:`iter_encode` does not.
@@ -280,6 +278,43 @@ class MultipartParam:
         return [Bytes(head), segment, _END]
 
 
+def file_segments(
+    name: str, filename: str, filetype: str | None, content: Segment, boundary: bytes
+) -> tuple[Segment, ...]:
+    """A form of nothing but one file, whose bytes are described already.
+
+    What a MultipartParam and a MultipartBody make of it, without a param that somebody could watch: in a bulk upload of
+    small files that saves a tenth of the time.
+
+    Args:
+        name: the field's name.
+        filename: not empty.
+        filetype: the file's Content-Type; by default guessed from ``filename``.
+        content: the file's bytes.
+        boundary: random.
+
+    Raises:
+        InvalidBody: ``filetype`` may not go on the wire.
+    """
+    name, filename = _text(name), _text(filename)
+    filetype = filetype or _type_by_name(filename) or _BINARY
+    _check_header_line(name, filetype)
+    head = _head_of(boundary, name, filename, filetype, None)
+    if isinstance(content, Bytes) and content.length <= _WORTH_COPYING:
+        return (Bytes(b"%b%b\r\n--%b--\r\n" % (head, content.data, boundary)),)
+    return Bytes(head), content, Bytes(b"\r\n--%b--\r\n" % boundary)
+
+
+def _head_of(
+    boundary: bytes, name: str, filename: str | None, filetype: str, headers: Mapping[str, str] | None
+) -> bytes:
+    named = "" if filename is None else f'; filename="{_escaped(filename)}"'
+    head = f'Content-Disposition: form-data; name="{_escaped(name)}"{named}\r\nContent-Type: {filetype}'
+    if headers:
+        head += "".join([f"\r\n{field}: {value}" for field, value in headers.items()])
+    return b"--%b\r\n%b\r\n\r\n" % (boundary, utf8(head, "surrogateescape"))
+
+
 class Watched(Segment):
     """A segment in whose bytes a boundary is looked for as they pass."""
 
@@ -361,16 +396,18 @@ def _escaped(text: str) -> str:
 
 def _type_by_name(filename: str) -> str | None:
     """As ``mimetypes`` has it for a file; most names end with an extension that is known by itself (5 µs less)."""
+    import mimetypes  # not before the first file
+
     extension = "." + filename.rpartition(".")[2]
+    known = mimetypes.types_map.get(extension) if mimetypes.inited else None
     if (
-        mimetypes.inited
-        and extension in mimetypes.types_map
+        known is not None
         and extension not in mimetypes.encodings_map
         and extension not in mimetypes.suffix_map
         and "/" not in filename
         and "." in filename.lstrip(".")  # ".txt" is a hidden file without any
     ):
-        return mimetypes.types_map[extension]
+        return known
     return mimetypes.guess_type("./" + filename)[0]  # it would take "a: b.txt" for a URL
 
 
@@ -393,18 +430,20 @@ def _check_filesize(name: Any, filesize: Any) -> None:
 
 def _header_lines(name: Any, headers: Any) -> dict[Any, Any]:
     try:
-        return dict(headers or {})
+        return dict(headers)
     except (TypeError, ValueError) as error:
         raise InvalidBody(f"the headers of the field {name!r} are a mapping, not {type(headers).__name__}") from error
 
 
+def _check_header_line(name: str, line: Any) -> None:
+    if not isinstance(line, str) or _FORBIDDEN_IN_HEADERS.search(line):
+        raise InvalidBody(f"a header of the field {name!r} holds CR, LF or NUL, or isn't text: {line!r}")
+
+
 def _check_headers(param: MultipartParam) -> None:
-    lines: tuple[Any, ...] = (param.filetype,)
-    if param.headers:
-        lines += (*param.headers.keys(), *param.headers.values())
-    for line in lines:
-        if not isinstance(line, str) or _FORBIDDEN_IN_HEADERS.search(line):
-            raise InvalidBody(f"a header of the field {param.name!r} holds CR, LF or NUL, or isn't text: {line!r}")
-    for name in param.headers:
+    _check_header_line(param.name, param.filetype)
+    for name, value in param.headers.items():
+        _check_header_line(param.name, name)
+        _check_header_line(param.name, value)
         if not is_token(name):
             raise InvalidBody(f"{name!r} can't be the name of a header of the field {param.name!r}: it is no token")

@@ -160,6 +160,17 @@ class TestSources:
         assert result.size == 1000
         assert (await new_bin.receipts())[0]["parts"][0]["sha256"] == sha256(path)
 
+    @pytest.mark.parametrize("field", ["file", None])
+    async def test_a_content_type_ends_no_line(self, new_bin: Bin, field: str | None):
+        """A content type with a line end is refused, whatever went over the session before."""
+        async with aioreq.Session() as session:
+            await session.get(new_bin.url)
+            items = [Upload(b"content", content_type="text/plain\r\nX-Injected: 1")] * 2
+            results = await all_of(bulk_upload(new_bin.url, items, field=field, session=session))
+        assert {type(result.error) for result in results} <= {aioreq.InvalidBody, aioreq.InvalidHeader}
+        assert "CR, LF or NUL" in str(results[0].error)
+        assert await new_bin.receipts() == []
+
     @pytest.mark.parametrize("kind", [list, tuple, set, iter, generated, dict.fromkeys, functools.partial(map, str)])
     async def test_iterables(self, new_bin: Bin, make_files: MakeFiles, kind: Any):
         """Items come from any iterable or async iterable."""

@@ -35,6 +35,25 @@ class Certificates:
         """What a client verifies a server with that trusts only `authority`, this one's by default."""
         return ssl.create_default_context(cafile=authority or self.authority)
 
+    def asking_late(self) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+        """A server's context that may ask for a certificate long after the handshake, and a client's that has one."""
+        server, client = self.server_context(), self.client_context()
+        server.load_verify_locations(self.authority)
+        server.verify_mode = ssl.CERT_OPTIONAL
+        client.load_cert_chain(self.client)
+        for context in (server, client):
+            context.post_handshake_auth = True
+            context.minimum_version = ssl.TLSVersion.TLSv1_3
+        return server, client
+
+
+def knows_the_client(tls: ssl.SSLObject) -> bool:
+    """Whether the client's certificate is there; in the middle of a handshake that can't be asked."""
+    try:
+        return bool(tls.getpeercert())
+    except ValueError:
+        return False
+
 
 def make_certificates(folder: Path) -> Certificates:
     """Makes the authorities and certificates, and writes them into `folder`."""
