@@ -346,6 +346,8 @@ class TestPowerCuts:
             pid = child.pid
             child.communicate(timeout=60)
         pid = 0
+        while any(connection.ended is None for connection in server.connections):
+            await asyncio.sleep(0.001)  # the server still reads what the kernel had taken before the kill
         log = journal.with_name(f"{journal.name}-wal")
         content = log.read_bytes()
         log.write_bytes(content[: len(content) - torn] + garbage)
