@@ -83,7 +83,7 @@ class PreparedRequest:
 
     @property
     def letterhead(self) -> Letterhead | None:
-        """What its fields are but for those :attr:`added`, as long as nobody has changed them; else None."""
+        """What its fields are but for those ``added``, as long as nobody has changed them; else None."""
         return self._letterhead if self._version == version_of(self.headers) else None
 
     def add(self, name: str, value: str) -> None:
