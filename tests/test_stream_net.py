@@ -342,6 +342,23 @@ class TestStream:
         assert received == len(data)
         assert stream.unsent == 0
 
+    async def test_a_reset_when_the_kernel_has_taken_the_rest(self, stream: Stream, ends: Any):
+        """The account of a connection that breaks knows of what left after the last look at it."""
+        theirs = ends[1]
+        theirs.setblocking(False)
+        stream.write(bytes(16 * MIB))
+        assert 0 < stream.unsent < 16 * MIB
+        left = 16 * MIB
+        while left:
+            left -= len(await asyncio.get_running_loop().sock_recv(theirs, MIB))
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        theirs.close()  # RST
+        assert await stream.receive() == b""
+        assert not stream.ended_cleanly
+        assert stream.unsent == 0
+        stream.write(b"more")
+        assert stream.unsent == 4
+
     @pytest.mark.parametrize("last", [b"answer", bytes(MIB)])
     async def test_much_comes_in(self, stream: Stream, ends: Any, last: bytes):
         """Much that comes in at once arrives whole and in order, and so do small answers before and behind it."""

@@ -189,10 +189,11 @@ class StreamProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
     Attributes:
         filter: what received bytes are given to before the reader gets them: TLS; or None.
         lost: why the connection is gone, if it broke.
+        held: bytes of records that the transport had at the last look, and that the kernel has not taken since.
     """
 
-    # What the stock protocol makes for each connection (900 bytes), and few ever need: made when it is asked for.
     _loop: asyncio.AbstractEventLoop  # the stock protocol's
+    # What the stock protocol makes for each connection (900 bytes), and few ever need: made when it is asked for.
     _draining: deque[asyncio.Future[None]] | None = None
     _closing: asyncio.Future[None] | None = None
 
@@ -203,6 +204,7 @@ class StreamProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
         self._connection: asyncio.Transport | None = None
         self.filter: Callable[[bytes], None] | None = None
         self.lost: Exception | None = None
+        self.held = 0
 
     @property
     def _drain_waiters(self) -> deque[asyncio.Future[None]]:
@@ -245,6 +247,11 @@ class StreamProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
     def data_received(self, data: bytes) -> None:
         """Called by a loop that takes every stock protocol's child for one that wants bytes, as uvloop does."""
         (self.filter or self.reader.feed_data)(data)
+
+    def resume_writing(self) -> None:
+        """Called by the loop when the kernel has taken all. A transport that breaks later does not know any more."""
+        self.held = 0
+        super().resume_writing()
 
     def eof_received(self) -> bool:
         """Called by the loop when the server will send no more; the socket stays open for writing."""
@@ -351,7 +358,6 @@ class Stream:
         self._write_watch: Watch | None = None
         self._write_stall = Stall()
         self._all_sent = True  # at the last look, and nothing was written since
-        self._unsent = 0
         self._outbox = outbox_of(loop)
         self._posted: bytes | memoryview | None = None
         self._poll: Callable[[], object] | None = None
@@ -395,22 +401,22 @@ class Stream:
     @property
     def quiet(self) -> bool:
         """Whether nothing waits in our hands, coming or going."""
-        transport = self._transport
-        return self._reader.untouched and not transport.is_closing() and not self.unsent
+        return self._reader.untouched and self.is_flushed
 
     @property
     def unsent(self) -> int:
         """Bytes written that the kernel has not taken (records, where there is TLS).
 
         A transport that closes forgets them. What it had at the last look has not left, as far as anybody can tell,
-        and neither has what was written since: an account of the upload never says more than is true.
+        unless all has, and neither has what was written since: an account of the upload never says more than is true.
         """
         if self._all_sent:
             return 0
+        protocol = self._protocol
         if not self._transport.is_closing():
-            self._unsent = self._transport.get_write_buffer_size()
-            self._all_sent = not self._unsent and self._posted is None
-        return self._unsent if self._posted is None else self._unsent + len(self._posted)
+            protocol.held = self._transport.get_write_buffer_size()
+            self._all_sent = not protocol.held and self._posted is None
+        return protocol.held if self._posted is None else protocol.held + len(self._posted)
 
     @property
     def is_flushed(self) -> bool:
@@ -472,8 +478,7 @@ class Stream:
             if not self._outbox.waiting:
                 self.write(data)
                 return
-            for layer in reversed(self._layers):
-                data = layer.encrypt(data)
+            data = self._encrypt(data, len(self._layers))
             self._outbox.add(self, self._loop)
         self._posted = data
         self._all_sent = False
@@ -676,12 +681,12 @@ class Stream:
         if self._posted is None and not transport.is_closing():  # behind what never leaves, nothing may
             transport.write(data)
             if not transport.is_closing():
-                self._unsent = transport.get_write_buffer_size()
-                self._all_sent = not self._unsent
-                if self._unsent and self._write_limit is not None:
+                self._protocol.held = held = transport.get_write_buffer_size()
+                self._all_sent = not held
+                if held and self._write_limit is not None:
                     self._watch_writing(self._write_limit)
                 return
-        self._unsent += len(data)  # of what a broken connection is given nothing leaves
+        self._protocol.held += len(data)  # of what a broken connection is given nothing leaves
         self._all_sent = False
 
     # --- the end
@@ -693,7 +698,7 @@ class Stream:
 
     def abort(self) -> None:
         """Close at once; what is not sent is dropped."""
-        self._unsent = self.unsent  # the transport is about to forget it
+        self._protocol.held = self.unsent  # the transport is about to forget it
         self._posted = None
         self._stop_watching()
         self._transport.abort()
