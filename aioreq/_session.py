@@ -250,8 +250,7 @@ class Session:
         request = Request(
             method, url, params=params, data=data, json=json, files=files, headers=headers, cookies=cookies, auth=auth
         )
-        if options:
-            _check_options(options)
+        _check_options(options)
         return await self.send(request, **options)
 
     async def get(
@@ -348,8 +347,7 @@ class Session:
             self._begin()
         if not isinstance(request, Request):
             raise TypeError(f"send() sends an aioreq.Request, not {type(request).__name__}: for a URL there is get()")
-        if progress is not None:
-            check_callback(progress, "an UploadProgress")
+        check_callback(progress, "an UploadProgress")
         limits = self._timeout if timeout is _UNSET else Timeout.of(timeout)
         rules = self._rules
         other_retry = retry is not _UNSET and retry is not rules.retry

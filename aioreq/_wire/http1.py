@@ -86,6 +86,7 @@ LAST_CHUNK = b"0\r\n\r\n"
 # colon right behind it, a value holds no CR, LF or NUL, a line ends with CR LF and is not folded (section 5.2 would
 # have folded lines read, but two readers may take them for two things). What was matched is not tried shorter: a server
 # could make that take minutes.
+# The first status line is the one that an answer has which needs no parser.
 _USUAL_STATUS_LINE = re.compile(r"HTTP/1\.1 ([2-9][0-9]{2})(?: ([^\r\n\0]*+))?\r\n")
 _STATUS_LINE = re.compile(r"HTTP/([0-9](?:\.[0-9])?) ([1-9][0-9]{2})(?: ([^\r\n\0]*+))?\r\n")
 _FIELD_LINE = re.compile(r"^([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[ \t]*+([^\r\n\0]*+)\r\n", re.MULTILINE)
@@ -121,7 +122,7 @@ def whole_answer(method: str, data: bytes) -> Whole | None:
     if "Transfer-Encoding" in headers or headers.getall("Content-Length", None) != [str(len(data) - end)]:
         return None
     status = int(code)
-    if status in _BODILESS or ("Connection" in headers and not _keeps_alive("1.1", headers)):
+    if status in _BODILESS or not _keeps_alive("1.1", headers):
         return None
     return Whole(status, reason, headers, data[end:])
 
@@ -349,6 +350,7 @@ class _Chunked:
     def __init__(self) -> None:
         import httptools  # not before the first chunked answer
 
+        self._upgrade, self._error = httptools.HttpParserUpgrade, httptools.HttpParserError
         self._parser = httptools.HttpResponseParser(self)
         self._blocks: list[Event] = []
         self._idle_bytes = 0
@@ -374,13 +376,11 @@ class _Chunked:
         self.done = True
 
     def feed(self, data: bytes) -> list[Event]:
-        import httptools
-
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
+        except self._upgrade:
             self.surplus = True
-        except httptools.HttpParserError as error:
+        except self._error as error:
             if not self.done:
                 raise ChunkedEncodingError(f"the chunked answer is malformed: {error}") from error
             self.surplus = True  # what follows a whole answer isn't HTTP

@@ -178,8 +178,7 @@ def forget_what_was_sent(attempt: Attempt) -> None:
     A traceback stays readable; the variables of its frames are gone.
     """
     if attempt.response is not None:
-        attempt.response.request.body = None
-        for response in attempt.response.history:
+        for response in (attempt.response, *attempt.response.history):
             response.request.body = None
     error: BaseException | None = attempt.error
     while error is not None:

@@ -161,8 +161,7 @@ class Job:
 class _Described:
     """A source that is a segment already."""
 
-    def __init__(self, segment: Segment | None) -> None:
-        assert segment is not None
+    def __init__(self, segment: Segment) -> None:
         self._segment = segment
 
     def as_segment(self, length: int | None) -> Segment:  # noqa: ARG002 - it has one
