@@ -4,7 +4,7 @@ Nothing is read when a body is made, and nothing has to be rewound when it is se
 challenge or a retry iterates once more. A body is a row of segments, each of one kind:
 
     Bytes          in memory
-    FileRegion     a regular file, by offset: the network may hand it to the kernel (sendfile)
+    FileRegion     a regular file, by offset: the network may hand it to the kernel
     SyncReader     a file-like object with a position, read in worker threads
     AsyncReader    an object with ``async read``
     Iteration      what an iterator gives, whose length somebody declared

@@ -1,7 +1,7 @@
 """Regular files, read by offset.
 
 A file is described once (:class:`FileSource`: which one, how long) and opened each time its bytes are due.
-Reading by offset (``pread``, ``sendfile``) leaves the caller's file position alone, so one file object can
+Reading by offset (``pread``, a map) leaves the caller's file position alone, so one file object can
 be in several uploads at once, and each sends it whole from its first byte, as poster did.
 """
 

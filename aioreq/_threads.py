@@ -1,7 +1,7 @@
 """The worker threads: two bounded pools, so that nothing that can block runs in the event loop.
 
-``READERS`` open and read what is uploaded. ``PUMPS`` hold a socket and a file and let the kernel copy
-between them. They are not the loop's default executor, which ``getaddrinfo`` needs: a slow disk must not
+``READERS`` open and read what is uploaded. ``PUMPS`` hold a socket and a file and move bytes
+from one to the other. They are not the loop's default executor, which ``getaddrinfo`` needs: a slow disk must not
 stop names from being resolved.
 
 The threads are started when first needed. Sessions hold the pools; when the last one lets go, the threads

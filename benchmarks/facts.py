@@ -2,8 +2,8 @@
 
     python benchmarks/facts.py
 
-It sends a sparse file to a server in a process of its own, which reads and forgets it, over plain TCP (sendfile) and
-over TLS (read ahead and encrypted), with a task beside it that wants to run every millisecond.
+It sends a sparse file to a server in a process of its own, which reads and forgets it, over plain TCP and
+over TLS, with a task beside it that wants to run every millisecond.
 """
 
 from __future__ import annotations

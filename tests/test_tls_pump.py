@@ -10,7 +10,7 @@ import pytest
 
 import aioreq
 from aioreq import Session
-from aioreq._net import tls_pump
+from aioreq._net import pump, tls_pump
 from aioreq.testing import Exchange, FaultServer, script
 from aioreq.testing._stream import TLSStream
 from tests.servers.certificates import Certificates, knows_the_client
@@ -104,7 +104,7 @@ async def test_an_upload_in_turns(path: Path, contexts: Contexts, monkeypatch: p
 
 async def test_where_threads_cannot_send(path: Path, contexts: Contexts, monkeypatch: pytest.MonkeyPatch):
     """A system on which threads can't send to a socket's descriptor still sends files over TLS."""
-    monkeypatch.setattr(tls_pump, "AVAILABLE", False)
+    monkeypatch.setattr(pump, "AVAILABLE", False)
     monkeypatch.delattr(tls_pump, "pump")
     with FaultServer(tls=contexts[0], patience=PATIENCE) as server:
         async with Session(verify=contexts[1], timeout=PATIENCE) as session:

@@ -95,13 +95,9 @@ class Sender:
         if isinstance(segment, Bytes):
             await self._send_bytes(segment.data)
         elif isinstance(segment, FileRegion) and segment.length >= _WORTH_PUMPING and self._body.length is not None:
-            await (self._send_file(segment) if self._can_pump else self._send_chunks(segment))
+            await (self._send_file(segment) if pump.AVAILABLE else self._send_chunks(segment))
         else:
             await self._send_chunks(segment)
-
-    @property
-    def _can_pump(self) -> bool:
-        return pump.AVAILABLE if self._stream.is_plain else tls_pump.AVAILABLE
 
     async def _send_bytes(self, data: bytes) -> None:
         if len(data) <= _PACK:
@@ -117,8 +113,6 @@ class Sender:
         try:
             await self._flush()
             await move(self._stream, file, segment.length, self._moved, watched=self._meter is not None)
-        except pump.Unsupported:
-            await self._send_chunks(segment)
         finally:
             file.close()
 

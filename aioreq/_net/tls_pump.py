@@ -12,16 +12,12 @@ the processor's time, and one core is as fast as with a bare socket.
 
 from __future__ import annotations
 
-import os
-import select
 from collections.abc import Callable
 
 from .._files import OpenFile
 from .._threads import PUMPS
-from .pump import PATIENCE_MS, TURN, Transfer
-from .stream import Stream, broken_off
-
-AVAILABLE = hasattr(select, "poll")  # not on Windows, whose sockets can't be written to by descriptor either
+from .pump import TURN, Outlet, Transfer
+from .stream import BrokenOff, Stream
 
 # What is encrypted and written at a time: seven records. They stay in the processor's cache between the two, come out
 # of memory that malloc keeps at hand (from 128 KiB on it may map it anew each time), and fill two segments of a
@@ -42,15 +38,14 @@ class _Sealing(Transfer):
 
     def __init__(self, stream: Stream, file: OpenFile, length: int, turn: int) -> None:
         super().__init__(stream, file, length, turn)
-        self.records: bytes | memoryview = b""
+        self.records = memoryview(b"")
 
     def turn(self, encrypt: Callable[[memoryview], bytes | memoryview]) -> None:
         """Send until the turn is over, all is gone, or the socket takes none. Blocks: for a thread."""
         end = self.end_of_turn
         block = memoryview(bytearray(min(_READ, end - self.offset)))
-        with self.socket as out, self.file:
-            poll = select.poll()
-            poll.register(out, select.POLLOUT)
+        with self.socket as descriptor, self.file:
+            out = Outlet(descriptor)
             while self.offset < end and not self.stopped:
                 block = block[: end - self.offset]
                 self.file.read_into(block, self.offset)
@@ -58,21 +53,21 @@ class _Sealing(Transfer):
                     piece = block[start : start + SEALED]
                     self.records = memoryview(encrypt(piece))
                     self.offset += len(piece)
-                    if not self._write(out, poll, len(piece)):
+                    if not self._write(out, len(piece)):
                         return
 
-    def _write(self, out: int, poll: select.poll, size: int) -> bool:
+    def _write(self, out: Outlet, size: int) -> bool:
         """Whether the socket has taken all records, which hold ``size`` bytes, in time."""
         while self.records:
             try:
-                self.records = self.records[os.write(out, self.records) :]
-            except BlockingIOError:
-                if self.stopped or not poll.poll(PATIENCE_MS):
-                    return False
-            except OSError as error:
+                taken = out.write(self.records)
+            except BrokenOff:
                 self.offset -= min(size, len(self.records))  # what is left never leaves
-                self.records = b""
-                raise broken_off(error) from error
+                self.records = memoryview(b"")
+                raise
+            if not taken:
+                return False
+            self.records = self.records[taken:]
         return True
 
 
@@ -111,5 +106,5 @@ async def _take_turn(stream: Stream, sealing: _Sealing, moved: Callable[[int], N
         await PUMPS.finish(sealing.turn, encrypt, stop=sealing.stop)
     finally:
         stream.give_back(sealing.records)
-        sealing.records = b""
+        sealing.records = memoryview(b"")
         moved(sealing.offset - before)

@@ -81,7 +81,7 @@ class Kind:
     Attributes:
         arguments: what to pass to `session.post`, made anew for each call.
         replayable: whether it can be sent again once it has begun.
-        pumped: whether threads send it from a file: the kernel copies it, or over TLS they encrypt it.
+        pumped: whether threads send it from a file: they write it to the socket, over TLS they encrypt it.
     """
 
     name: str

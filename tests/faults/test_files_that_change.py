@@ -1,14 +1,14 @@
 """A file that changes while it is uploaded: the declared bytes leave, or FileChanged says what happened.
 
-The server reads some of the body and stops, the test changes the file, and the server goes on. On a plain connection
-the file goes by sendfile, over TLS it is read. What sendfile has handed over is the file's pages, not a copy: when
-the file is cut in the middle of a page that has not left yet, the kernel sends the zeros that stand there now. So only
-over TLS the bytes of an upload that was given up are all from before the change.
+The server reads some of the body and stops, the test changes the file, and the server goes on. What has been handed to
+the kernel by then is a copy and stays what it was; what has not is looked for, and found to be different or missing.
 """
 
 import asyncio
 import errno
+import mmap
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,6 +25,8 @@ from .conftest import Serve, make_supply
 SIZE = 6 * MIB + 7
 """Bytes: more than what is read ahead and what the kernels hold, while the server reads no more."""
 STALL = 64 * KIB
+CUT = 5 * MIB + 1
+"""Where a file is cut that had left up to somewhere before: within what is mapped next."""
 
 on_disk = pytest.mark.parametrize("kind", [kind for kind in KINDS.values() if kind.pumped], ids=repr)
 
@@ -57,8 +59,7 @@ class Upload:
         assert log.received >= STALL
         await self.works()
         assert self.server.requests[-1].connection != log.connection
-        copied = self.server.url.startswith("https")
-        if copied and log.header("content-type") is None:
+        if log.header("content-type") is None:
             assert log.sha256 == digest(content[: log.received])
 
     async def works(self) -> None:
@@ -87,6 +88,43 @@ async def test_a_file_that_shrinks(kind: Kind, left: int, upload: Upload, supply
     assert (error.path, error.declared, error.seen) == (str(supply.path), SIZE, left)
     assert STALL <= error.sent < upload.server.requests[0].declared
     await upload.was_given_up(supply.content)
+
+
+@on_disk
+@pytest.mark.parametrize("transport", ["plain"], indirect=True)
+async def test_a_file_that_is_cut_in_the_middle_of_a_page(upload: Upload, supply: Supply, kind: Kind) -> None:
+    """What was mapped and not sent yet reads as zeros behind the cut, in that page: no such upload is complete."""
+    with pytest.raises(aioreq.FileChanged) as caught:
+        await upload.around(lambda: os.truncate(supply.path, CUT), kind.arguments(supply))
+    assert caught.value.seen == CUT
+    await upload.was_given_up(supply.content[:CUT] + bytes(mmap.PAGESIZE - CUT % mmap.PAGESIZE))
+
+
+@on_disk
+async def test_a_file_that_is_written_to(kind: Kind, upload: Upload, supply: Supply) -> None:
+    """What has been handed to the kernel before somebody writes to the file goes out as it was."""
+    sent = 0
+    moved = asyncio.Event()
+
+    def note(progress: aioreq.UploadProgress) -> None:
+        nonlocal sent
+        sent = progress.sent
+        if sent >= STALL:
+            moved.set()
+
+    def write() -> None:
+        with supply.path.open("r+b") as file:
+            file.write(bytes(sent - KIB))  # a form's head is among what was sent
+
+    call = asyncio.create_task(
+        upload.session.post(upload.server.url + "/upload", progress=note, **kind.arguments(supply))
+    )
+    await upload.server.reached("stalled")
+    await moved.wait()
+    await asyncio.to_thread(write)
+    upload.server.release("stalled")
+    await call
+    assert whole(upload.server.requests[0], supply.content)
 
 
 @on_disk
@@ -196,7 +234,6 @@ def broken_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     def breaks() -> None:
-        monkeypatch.setattr(os, "sendfile", fail)
         monkeypatch.setattr(os, "pread", fail)
         monkeypatch.setattr(os, "preadv", fail, raising=False)
 
@@ -217,18 +254,59 @@ async def test_a_file_that_becomes_unreadable(
 
 @on_disk
 @pytest.mark.parametrize("transport", ["plain"], indirect=True)
-async def test_a_file_that_the_kernel_cannot_copy_from(
-    kind: Kind, monkeypatch: pytest.MonkeyPatch, serve: Serve, session: aioreq.Session, small_supply: Supply
+async def test_a_file_that_cannot_be_mapped(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch, serve: Serve, session: aioreq.Session, supply: Supply
 ) -> None:
-    """On a file system without sendfile the file is read, and goes out whole."""
+    """On a file system that maps no files the file is read, and goes out whole."""
 
-    def refuse(*_: object) -> int:
-        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    def refuse(*_: object, **__: object) -> mmap.mmap:
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
 
-    monkeypatch.setattr(os, "sendfile", refuse)
+    monkeypatch.setattr(mmap, "mmap", refuse)
+    await _goes_out_whole(kind.arguments(supply), serve, session, supply.content)
+
+
+@pytest.fixture
+def lost_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first write finds that the disk does not give a mapped page."""
+    write, lost = os.write, [True]
+
+    def fail_once(descriptor: int, data: Any) -> int:
+        if stat.S_ISSOCK(os.fstat(descriptor).st_mode) and lost:
+            lost.clear()
+            raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", fail_once)
+
+
+@on_disk
+@pytest.mark.parametrize("transport", ["plain"], indirect=True)
+@pytest.mark.usefixtures("lost_page")
+async def test_a_page_that_is_there_again(kind: Kind, serve: Serve, session: aioreq.Session, supply: Supply) -> None:
+    """What the kernel could not copy is read, and goes out if that can be done."""
+    await _goes_out_whole(kind.arguments(supply), serve, session, supply.content)
+
+
+@on_disk
+@pytest.mark.parametrize("transport", ["plain"], indirect=True)
+@pytest.mark.usefixtures("lost_page")
+async def test_a_page_that_is_lost(
+    kind: Kind, broken_disk: Callable[[], None], serve: Serve, session: aioreq.Session, supply: Supply
+) -> None:
+    """Reading tells what is the matter: FileUnreadable with its errno and the file's name."""
     server = serve()
-    response = await session.post(server.url, **kind.arguments(small_supply))
+    broken_disk()
+    with pytest.raises(aioreq.FileUnreadable) as caught:
+        await session.post(server.url, **kind.arguments(supply))
+    assert (caught.value.errno, caught.value.filename) == (errno.EIO, str(supply.path))
+    assert session.pool.open == 0
+
+
+async def _goes_out_whole(arguments: dict[str, Any], serve: Serve, session: aioreq.Session, content: bytes) -> None:
+    server = serve()
+    response = await session.post(server.url, **arguments)
     assert response.upload.complete
-    assert whole(server.requests[0], small_supply.content)
+    assert whole(server.requests[0], content)
     assert (await session.get(server.url)).ok
     assert len(server.connections) == 1
