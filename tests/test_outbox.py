@@ -24,6 +24,7 @@ from aioreq._net.stream import Stream, StreamProtocol
 from aioreq._wire.tls import TLS
 from tests.servers.certificates import Certificates
 from tests.test_loops import LOOPS, loop_factory
+from tests.test_stream_net import Disturbance
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -208,8 +209,8 @@ class TestAlone:
     async def test_after_something_came(self, ends: Ends):
         """What came before can't be an answer to it: it never leaves."""
         stream, theirs = await ends.connect()
-        told = asyncio.Event()
-        stream.watch(told.set)
+        told = Disturbance()
+        stream.watch(told)
         theirs.sendall(b"stray")
         await told.wait()
         assert await exchange(stream) == b"stray"

@@ -24,7 +24,7 @@ import aioreq
 from aioreq import Limits, PoolTimeout, Session, SessionClosed
 from aioreq._net.http1 import Connection
 from aioreq._net.pool import Pool
-from aioreq._net.stream import Stream
+from aioreq._net.stream import Stream, Watcher
 from aioreq._rules.route import Route
 from aioreq.testing import Exchange, FaultServer, faults, script
 from tests.instant_loop import InstantLoop
@@ -58,16 +58,16 @@ class FakeStream:
         self.untouched = True
         self.closed = False
         self.failure: BaseException | None = None
-        self._disturbed: Callable[[], None] | None = None
+        self._watcher: Watcher | None = None
 
-    def watch(self, disturbed: Callable[[], None] | None) -> None:
-        self._disturbed = disturbed
+    def watch(self, watcher: Watcher | None) -> None:
+        self._watcher = watcher
 
     def disturb(self) -> None:
         """The server closes it, or sends what nobody asked for."""
         self.untouched = False
-        if self._disturbed is not None:
-            self._disturbed()
+        if self._watcher is not None:
+            self._watcher.disturbed()
 
     def fail(self, error: BaseException) -> None:
         self.failure = error

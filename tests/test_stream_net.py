@@ -39,7 +39,7 @@ class TestWatch:
         async def with_watch(use: Any) -> None:
             loop = asyncio.get_running_loop()
             looks: list[float] = []
-            watch = Watch(loop, lambda: looks.append(loop.time()))
+            watch = Watch(loop, lambda _: looks.append(loop.time()), None)
             await use(watch, looks)
             watch.close()
 
@@ -237,6 +237,13 @@ async def _send_to(stream: Stream, end: socket.socket, data: bytes, *, seen: boo
         await asyncio.sleep(0)
 
 
+class Disturbance(asyncio.Event):
+    """Set when the stream that it watches tells of something."""
+
+    def disturbed(self) -> None:
+        self.set()
+
+
 class TestStream:
     """Stream over a real socket, with the server's end in the test's hands."""
 
@@ -263,8 +270,8 @@ class TestStream:
 
     async def test_watching(self, stream: Stream, ends: Any):
         """Whoever watches an idle stream is told of bytes and of the end, until watching ends."""
-        disturbed = asyncio.Event()
-        stream.watch(disturbed.set)
+        disturbed = Disturbance()
+        stream.watch(disturbed)
         ends[1].sendall(b"stray")
         await disturbed.wait()
         disturbed.clear()
@@ -279,26 +286,26 @@ class TestStream:
         Whether the loop has ``seen`` them already or they still lie in the kernel makes no difference.
         """
         server = TLS(certificates.server_context(), None, server_side=True)
-        disturbances: list[bool] = []
+        disturbed = Disturbance()
         tickets = await _shake_hands(stream, ends[1], server, certificates.client_context())
         assert tickets
-        stream.watch(lambda: disturbances.append(True))
+        stream.watch(disturbed)
         await _send_to(stream, ends[1], tickets, seen=seen)
         assert stream.untouched
-        assert disturbances == []
+        assert not disturbed.is_set()
         await _send_to(stream, ends[1], server.encrypt(b"stray"), seen=seen)
         assert not stream.untouched
-        assert bool(disturbances)
+        assert disturbed.is_set()
 
     @pytest.mark.parametrize("stray", [b"\x17\x03\x03\x00\x05wrong", b"\x17\x03\x03\x00\x20half", b"\x15"])
     async def test_a_broken_record_is_a_disturbance(
         self, stream: Stream, ends: Any, certificates: Certificates, stray: bytes
     ):
         """What is no record of this connection, or not a whole one, disturbs an idle connection."""
-        disturbed = asyncio.Event()
+        disturbed = Disturbance()
         server = TLS(certificates.server_context(), None, server_side=True)
         await _shake_hands(stream, ends[1], server, certificates.client_context())
-        stream.watch(disturbed.set)
+        stream.watch(disturbed)
         ends[1].sendall(stray)
         await disturbed.wait()
 

@@ -10,7 +10,7 @@ import asyncio
 import inspect
 import socket
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -56,20 +56,28 @@ class Connector:
         self._resolver = resolver
         self._local = None if local_address is None else _checked_local(local_address)
 
-    async def connect(self, host: str, port: int) -> socket.socket:
-        """A connected socket, not blocking.
+    def connect(self, host: str, port: int) -> Coroutine[Any, Any, socket.socket]:
+        """A connected socket, not blocking; to be awaited.
+
+        No coroutine around the one that connects: see :meth:`aioreq._net.dial.Dialer._socket_to`.
 
         Raises:
             OSError: the name has no address, or nobody listens there.
         """
-        addresses = await self.resolve(host, port)
+        address = _written(host, port)
+        return self._connect_by_name(host, port) if address is None else self._connect_to_one_of([address])
+
+    async def _connect_by_name(self, host: str, port: int) -> socket.socket:
+        return await self._connect_to_one_of(await self.resolve(host, port))
+
+    def _connect_to_one_of(self, addresses: list[Address]) -> Coroutine[Any, Any, socket.socket]:
         if self._local is not None:
             addresses = [address for address in addresses if address.family == self._local.family]
             if not addresses:
                 raise OSError(f"the local address {self._local.host} can reach none of the host's addresses")
         if len(addresses) == 1:
-            return await _connect(addresses[0], self._local)
-        return await _race(addresses, self._local)
+            return _connect(addresses[0], self._local)
+        return _race(addresses, self._local)
 
     async def resolve(self, host: str, port: int) -> list[Address]:
         """The host's addresses in the order they are to be tried, one at least.
@@ -77,8 +85,9 @@ class Connector:
         Raises:
             OSError: there is none.
         """
-        with suppress(OSError, UnicodeError):
-            return [_numeric(host, port)]
+        address = _written(host, port)
+        if address is not None:
+            return [address]
         if self._resolver is None:
             found = await _ask_system(host, port)
         else:
@@ -128,6 +137,13 @@ def _checked_local(local_address: tuple[str, int]) -> Address:
         raise ValueError(
             f"local_address={local_address!r}: pass (an IP address of this machine, a port or 0 for any)"
         ) from None
+
+
+def _written(host: str, port: int) -> Address | None:
+    """The address, if it is written as numbers; None for a name."""
+    with suppress(OSError, UnicodeError):
+        return _numeric(host, port)
+    return None
 
 
 def _numeric(host: str, port: int) -> Address:

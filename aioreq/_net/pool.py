@@ -212,7 +212,7 @@ class Pool:
 
     def _adopt(self, stream: Stream, lane: _Lane) -> Connection:
         connection = Connection(stream, lane.route, self)
-        stream.watch(connection.disturbed)
+        stream.watch(connection)
         self._busy[connection] = lane
         if self._closed:
             self._discard(connection)

@@ -26,12 +26,12 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from .._wire.tls import TLS, are_whole_records
 from ..exceptions import ConnectionError, ReadTimeout, SSLError, WriteTimeout
 from .outbox import outbox_of
-from .stall import LOOKS, Stall, kernel_queue
+from .stall import LOOKS, kernel_queue
 from .watch import Watch
 
 _RECEIVE_SIZE = 256 * 1024
@@ -60,6 +60,15 @@ def _receive_buffer(loop: asyncio.AbstractEventLoop) -> memoryview:
 
 # It stays empty: a deque is 600 bytes, and a thousand idle connections can do without.
 _NOTHING_THERE: deque[bytes] = deque()
+# What the stock reader keeps its bytes in: nothing ever comes into it here, so that one does for all.
+_NO_BUFFER = bytearray()
+
+
+class Watcher(Protocol):
+    """Who wants to know of what comes unasked."""
+
+    def disturbed(self) -> None:
+        """Something has come that nobody waits for: a piece, or the end."""
 
 
 class ChunkReader(asyncio.StreamReader):
@@ -68,7 +77,7 @@ class ChunkReader(asyncio.StreamReader):
     Attributes:
         pieces: what can be taken without waiting, oldest first.
         untouched: whether nothing has arrived that nobody has read: no piece, no end, no failure.
-        disturbed: called when something has come that nobody waited for: a piece, or the end; or None.
+        watcher: who is told when something has come that nobody waited for; or None.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -80,7 +89,8 @@ class ChunkReader(asyncio.StreamReader):
         self._ended = False
         self._failure: BaseException | None = None
         self._arrival: asyncio.Future[bytes] | None = None
-        self.disturbed: Callable[[], None] | None = None
+        self.watcher: Watcher | None = None
+        self._buffer = _NO_BUFFER
         self._source: asyncio.ReadTransport | None = None
         self._resting = False
 
@@ -105,16 +115,16 @@ class ChunkReader(asyncio.StreamReader):
         if self._held > _HIGH_WATER and not self._resting and self._source is not None:
             self._resting = True
             self._source.pause_reading()
-        if self.disturbed is not None:
-            self.disturbed()
+        if self.watcher is not None:
+            self.watcher.disturbed()
 
     def feed_eof(self) -> None:
         """Note that nothing more will come."""
         self._ended = True
         self.untouched = False
         self._wake()
-        if self.disturbed is not None:
-            self.disturbed()
+        if self.watcher is not None:
+            self.watcher.disturbed()
 
     def fail(self, error: BaseException) -> None:
         """Make the next read raise ``error``, once the pieces that are here have been read."""
@@ -343,20 +353,25 @@ class Stream:
         sending: whether a body is on its way out, so that the server's silence does not count yet.
     """
 
+    __slots__ = (
+        "_all_sent", "_is_housekeeping", "_is_lent", "_layers", "_loop", "_outbox", "_poll", "_posted", "_protocol",
+        "_read_limit", "_read_watch", "_reader", "_stock_writer", "_transport", "_write_limit",
+        "_write_watch", "sending",
+    )  # fmt: skip
+
     def __init__(self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, protocol: StreamProtocol) -> None:
         self._loop = loop
         self._transport = transport
         self._protocol = protocol
         self._reader = protocol.reader
         self._stock_writer: ChunkWriter | None = None
-        self._layers: list[TLS] = []  # the one next to the socket first; a second one is TLS through a proxy's TLS
+        # The one next to the socket first; a second one is TLS through a proxy's TLS.
+        self._layers: tuple[TLS, ...] = ()
         self._is_housekeeping: Callable[[bytes], bool] = _never
         self._read_limit: float | None = None
-        self._read_watch = Watch(loop, self._look_for_read_stall)
-        self._read_stall = Stall()
+        self._read_watch = Watch(loop, Stream._look_for_read_stall, self)
         self._write_limit: float | None = None
-        self._write_watch: Watch | None = None
-        self._write_stall = Stall()
+        self._write_watch: Watch | None = None  # made when the kernel first leaves something with us
         self._all_sent = True  # at the last look, and nothing was written since
         self._outbox = outbox_of(loop)
         self._posted: bytes | memoryview | None = None
@@ -452,9 +467,9 @@ class Stream:
         """What the transport knows: ``peername``, ``sockname``, ``socket``."""
         return self._transport.get_extra_info(name)
 
-    def watch(self, disturbed: Callable[[], None] | None) -> None:
-        """Have ``disturbed`` called when something comes that nobody waits for, or the end; None ends that."""
-        self._reader.disturbed = disturbed
+    def watch(self, watcher: Watcher | None) -> None:
+        """Tell ``watcher`` when something comes that nobody waits for, or the end; None ends that."""
+        self._reader.watcher = watcher
 
     # --- out
 
@@ -462,7 +477,7 @@ class Stream:
         """The longest silences allowed from here on, in seconds; None for no limit."""
         self._read_limit = read
         self._write_limit = write
-        self._read_stall.begin(_NOTHING)
+        self._read_watch.begin(_NOTHING)
 
     def write(self, data: bytes | memoryview) -> None:
         """Send, or keep what the kernel does not take at once; :meth:`drain` waits for it."""
@@ -536,15 +551,16 @@ class Stream:
 
     def _watch_writing(self, limit: float) -> None:
         if self._write_watch is None:
-            self._write_watch = Watch(self._loop, self._look_for_write_stall)
-        self._write_stall.begin(self._on_its_way)
+            self._write_watch = Watch(self._loop, Stream._look_for_write_stall, self)
+        self._write_watch.begin(self._on_its_way)
         self._write_watch.start(limit / LOOKS)
 
     def _look_for_write_stall(self) -> None:
-        assert self._write_watch is not None
+        watch = self._write_watch
+        assert watch is not None
         if self._write_limit is None or not self.unsent or self._transport.is_closing():
-            self._write_watch.stop()
-        elif self._write_stall.found_at(self._on_its_way):
+            watch.stop()
+        elif watch.found_at(self._on_its_way):
             self.give_up_writing()
 
     def give_up_writing(self) -> BrokenOff:
@@ -568,7 +584,7 @@ class Stream:
         if not reader.untouched:
             return reader.next()
         if self._read_limit is not None:
-            self._read_stall.restart()
+            self._read_watch.restart()
             self._read_watch.start(self._read_limit / LOOKS)
         self._outbox.waiting += 1
         try:
@@ -580,7 +596,7 @@ class Stream:
     def sent_all(self) -> None:
         """The request is out: from now on the server's silence counts, once the bytes have arrived there."""
         self.sending = False
-        self._read_stall.begin(self._on_its_way)
+        self._read_watch.begin(self._on_its_way)
         if self._read_limit is not None and self._reader.waited_for:
             self._read_watch.start(self._read_limit / LOOKS)
 
@@ -592,8 +608,8 @@ class Stream:
         limit = self._read_limit
         assert limit is not None
         if self.sending or self.unsent:  # the server can't be expected to talk; the write limit watches this
-            self._read_stall.restart()
-        elif self._read_stall.found_at(self._on_its_way):
+            self._read_watch.restart()
+        elif self._read_watch.found_at(self._on_its_way):
             self._read_watch.stop()
             self._reader.fail(ReadTimeout(f"the server was silent for {limit:g} seconds"))
 
@@ -619,7 +635,7 @@ class Stream:
             self._send_alert(layer)
             raise
         unread = [self._reader.take() for _ in range(len(self._reader.pieces))]
-        self._layers.append(layer)
+        self._layers += (layer,)
         self._protocol.filter = self._take_records
         # The records of a second layer are in those of the first, and nobody sees where they end.
         self._is_housekeeping = are_whole_records if len(self._layers) == 1 else _never
@@ -638,8 +654,8 @@ class Stream:
         """What the socket gave, on its way through TLS to the reader."""
         self._pass_up(records, 0)
         reader = self._reader
-        if reader.disturbed is not None and not (reader.untouched and self._is_housekeeping(records)):
-            reader.disturbed()
+        if reader.watcher is not None and not (reader.untouched and self._is_housekeeping(records)):
+            reader.watcher.disturbed()
 
     def _pass_up(self, data: bytes, level: int) -> None:
         """Decrypt with the layers from ``level`` up. What comes out before an error counts."""
