@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aioreq._headers import Headers
+from aioreq._wire import http1
 from aioreq._wire.http1 import (
     LAST_CHUNK,
     MAX_HEAD,
@@ -582,6 +583,29 @@ class TestWholeAnswers:
     def test_what_is_left_to_the_parser(self, method: str, data: bytes):
         """What is not whole, or not simple, or leaves no connection behind, is not taken."""
         assert whole_answer(method, data) is None
+
+    def test_a_head_that_comes_again(self):
+        """It is the answers' own each time: who changes the fields of one changes those of no other."""
+        answer = b"HTTP/1.1 200 OK\r\nA: 1\r\nContent-Length: 2\r\n\r\n"
+        first = whole_answer("GET", answer + b"ok")
+        assert first is not None
+        first.headers["A"] = "changed"
+        first.headers["B"] = "added"
+        again = whole_answer("GET", answer + b"so")
+        assert again == Whole(200, "OK", Headers([("A", "1"), ("Content-Length", "2")]), b"so")
+        assert whole_answer("HEAD", answer + b"ok") is None
+        assert whole_answer("GET", answer + b"o") is None
+        assert whole_answer("GET", answer + b"ok+") is None
+
+    def test_what_is_kept_of_heads(self):
+        """A few small ones, for a while; none that tells a secret."""
+        http1._read_before.clear()
+        whole_answer("GET", b"HTTP/1.1 200 OK\r\nSet-Cookie: secret=1\r\nContent-Length: 0\r\n\r\n")
+        whole_answer("GET", b"HTTP/1.1 200 OK\r\nA: %b\r\nContent-Length: 0\r\n\r\n" % bytes(1024).replace(b"\0", b"a"))
+        assert http1._read_before == {}
+        for number in range(1000):
+            whole_answer("GET", b"HTTP/1.1 200 OK\r\nA: %d\r\nContent-Length: 0\r\n\r\n" % number)
+            assert 0 < len(http1._read_before) <= 64
 
     def test_what_is_no_head(self):
         """A head that is none is refused at once."""
