@@ -83,8 +83,8 @@ class ResendEvent(NamedTuple):
 _NAMES = ("request", "response", "attempt", "connection", "resend", "interim")
 
 
-class Hooks:
-    """The caller's functions by event.
+class Hooks(dict[str, tuple[Callable[[Any], Any], ...]]):
+    """The caller's functions by event; only events that have some are in it.
 
     Args:
         hooks: a mapping of event names to a function or a list of them, plain or async: ``request`` gets each
@@ -101,7 +101,7 @@ class Hooks:
     def __init__(self, hooks: Mapping[str, Any] | None = None) -> None:
         if hooks is not None and not isinstance(hooks, Mapping):
             raise TypeError(f"event_hooks= is a mapping of events to functions, not {type(hooks).__name__}")
-        self._hooks: dict[str, tuple[Callable[[Any], Any], ...]] = {}
+        super().__init__()
         for name, given in (hooks or {}).items():
             if name not in _NAMES:
                 raise ValueError(f"there is no event {name!r}; events are {', '.join(_NAMES)}")
@@ -111,25 +111,22 @@ class Hooks:
             if name == "interim" and any(inspect.iscoroutinefunction(function) for function in functions):
                 raise TypeError("a hook for 'interim' is a plain function, not an async one")
             if functions:
-                self._hooks[name] = functions
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._hooks
+                self[name] = functions
 
     def preceded_by(self, **functions: Callable[[Any], Any]) -> Hooks:
         """These hooks, with one more function before those of each event named."""
         hooks = Hooks()
-        hooks._hooks = self._hooks | {name: (each, *self._hooks.get(name, ())) for name, each in functions.items()}
+        hooks.update(self | {name: (each, *self.get(name, ())) for name, each in functions.items()})
         return hooks
 
     def tell_now(self, name: str, event: Any) -> None:
         """Call the plain functions for an event."""
-        for function in self._hooks.get(name, ()):
+        for function in self.get(name, ()):
             function(event)
 
     async def tell(self, name: str, event: Any) -> None:
         """Call the functions for an event, one after the other, and await what is async."""
-        for function in self._hooks.get(name, ()):
+        for function in self.get(name, ()):
             result = function(event)
             if inspect.isawaitable(result):
                 await result

@@ -57,7 +57,7 @@ class Terms:
         self.timeout = timeout or Timeout()
         self.progress = progress
         self.attempt = 1
-        self.hooks = hooks or Hooks()
+        self.hooks = Hooks() if hooks is None else hooks
         self.request: PreparedRequest | None = None
         self.upload: Upload | None = None
         self.limit: asyncio.Timeout | None = None
