@@ -7,12 +7,13 @@ thread at all.
 
 The kernel copies each byte once, from the file's page to the connection, so that what has been handed over stays what
 it was when somebody writes to the file. ``sendfile`` copies nothing, but has to account for every page: mapped, the
-rate is 1.5 times its, for two thirds of the processor's time, and 1.3 times that of reading into a buffer.
+rate is 1.8 times its, for three fifths of the processor's time, and 1.3 times that of reading into a buffer.
 
 No Python code touches the mapped bytes. A page that is gone, because the file has become shorter or its disk has
 failed, is a signal for whoever does, but EFAULT for the kernel in ``write``; then reading tells what is the matter. In
 the page in which a file was cut, zeros follow: the last block of each file is not mapped but read, so that no upload
-is complete before its file is known to be as long as ever.
+is complete before its file is known to be as long as ever. And ``write`` must not have to wait for a disk: it would do
+so with the socket locked, and the loop would wait as well when it reads from that. So a part is fetched first.
 """
 
 from __future__ import annotations
@@ -129,6 +130,7 @@ class _Copy(Transfer):
         at = self.offset % mmap.ALLOCATIONGRANULARITY
         start = self.offset - at
         size = min(start + _MAPPED, end, self.length - _READ) - start
+        self._fetch(source, start, size)
         try:
             mapped = mmap.mmap(source, size, prot=mmap.PROT_READ, offset=start)
         except (OSError, ValueError):  # reading tells why, if it can't be done either: by ValueError it is too short
@@ -142,6 +144,12 @@ class _Copy(Transfer):
                     raise
                 self._maps = False
                 return True
+
+    def _fetch(self, source: int, start: int, size: int) -> None:
+        """Have a part in the page cache, and the next one on its way there."""
+        os.posix_fadvise(source, start, size + _MAPPED, os.POSIX_FADV_WILLNEED)
+        for at in (*range(start, start + size, _READ), start + size - 1):
+            self.file.read(1, at)
 
     def _send(self, part: memoryview, at: int, out: Outlet) -> bool:
         """Send what begins ``at``; false if the socket takes no more."""

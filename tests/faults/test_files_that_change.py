@@ -267,40 +267,79 @@ async def test_a_file_that_cannot_be_mapped(
 
 
 @pytest.fixture
-def lost_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first write finds that the disk does not give a mapped page."""
-    write, lost = os.write, [True]
+def lose_page(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """Called, it makes the next write find that the disk gives no mapped page; what it was given happens then."""
+    write = os.write
 
-    def fail_once(descriptor: int, data: Any) -> int:
-        if stat.S_ISSOCK(os.fstat(descriptor).st_mode) and lost:
-            lost.clear()
+    def lose(happens: Callable[[], object]) -> None:
+        def fail_once(descriptor: int, data: Any) -> int:
+            if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                return write(descriptor, data)
+            monkeypatch.setattr(os, "write", write)
+            happens()
             raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
-        return write(descriptor, data)
 
-    monkeypatch.setattr(os, "write", fail_once)
+        monkeypatch.setattr(os, "write", fail_once)
+
+    return lose
 
 
 @on_disk
 @pytest.mark.parametrize("transport", ["plain"], indirect=True)
-@pytest.mark.usefixtures("lost_page")
-async def test_a_page_that_is_there_again(kind: Kind, serve: Serve, session: aioreq.Session, supply: Supply) -> None:
+async def test_a_page_that_is_there_again(
+    kind: Kind, lose_page: Callable[..., None], serve: Serve, session: aioreq.Session, supply: Supply
+) -> None:
     """What the kernel could not copy is read, and goes out if that can be done."""
+    lose_page(lambda: None)
     await _goes_out_whole(kind.arguments(supply), serve, session, supply.content)
 
 
 @on_disk
 @pytest.mark.parametrize("transport", ["plain"], indirect=True)
-@pytest.mark.usefixtures("lost_page")
 async def test_a_page_that_is_lost(
-    kind: Kind, broken_disk: Callable[[], None], serve: Serve, session: aioreq.Session, supply: Supply
+    kind: Kind,
+    lose_page: Callable[..., None],
+    broken_disk: Callable[[], None],
+    serve: Serve,
+    session: aioreq.Session,
+    supply: Supply,
 ) -> None:
     """Reading tells what is the matter: FileUnreadable with its errno and the file's name."""
     server = serve()
-    broken_disk()
+    lose_page(broken_disk)
     with pytest.raises(aioreq.FileUnreadable) as caught:
         await session.post(server.url, **kind.arguments(supply))
     assert (caught.value.errno, caught.value.filename) == (errno.EIO, str(supply.path))
     assert session.pool.open == 0
+
+
+@on_disk
+@pytest.mark.parametrize("transport", ["plain"], indirect=True)
+async def test_a_file_that_is_not_in_the_page_cache(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch, serve: Serve, session: aioreq.Session, supply: Supply
+) -> None:
+    """Nobody waits for the disk inside of a write, which has the socket locked: the loop might want to read from it."""
+    make, cached = mmap.mmap, []
+
+    def look_and_map(file: int, size: int, *, prot: int, offset: int) -> mmap.mmap:
+        cached.extend(is_cached(file, at) for at in (offset, offset + size - 1))
+        return make(file, size, prot=prot, offset=offset)
+
+    monkeypatch.setattr(mmap, "mmap", look_and_map)
+    with supply.path.open("rb+") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    await _goes_out_whole(kind.arguments(supply), serve, session, supply.content)
+    assert len(cached) > 2
+    assert all(cached)
+
+
+def is_cached(file: int, at: int) -> bool:
+    """Whether a byte can be read without waiting."""
+    try:
+        return os.preadv(file, [bytearray(1)], at, os.RWF_NOWAIT) == 1
+    except BlockingIOError:
+        return False
 
 
 async def _goes_out_whole(arguments: dict[str, Any], serve: Serve, session: aioreq.Session, content: bytes) -> None:
