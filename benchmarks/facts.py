@@ -9,7 +9,6 @@ over TLS, with a task beside it that wants to run every millisecond.
 from __future__ import annotations
 
 import asyncio
-import resource
 import ssl
 import subprocess
 import sys
@@ -53,15 +52,18 @@ async def tick(stalls: list[float]) -> None:
         stalls.append(time.perf_counter() - asked - 0.001)
 
 
-def memory() -> int:
-    """The most memory this process has used so far, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def memory(*, forget: bool = False) -> int:
+    """The most memory this process has used, in bytes; after ``forget``, since then (Linux, see proc(5))."""
+    if forget:
+        Path("/proc/self/clear_refs").write_text("5")
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
 async def measure(url: str, path: Path, verify: ssl.SSLContext | bool) -> str:
     async with aioreq.Session(verify=verify, trust_env=False) as session:
         stalls: list[float] = []
-        before, started = memory(), time.perf_counter()
+        before, started = memory(forget=True), time.perf_counter()
         ticking = asyncio.create_task(tick(stalls))
         response = await session.post(url, files={"file": path})
         seconds = time.perf_counter() - started
@@ -96,9 +98,11 @@ async def main() -> None:
             sink = subprocess.Popen([sys.executable, "-c", SINK, *arguments], stdout=subprocess.PIPE, text=True)
             assert sink.stdout is not None
             with sink:
-                url = f"{scheme}://127.0.0.1:{sink.stdout.readline().strip()}/"
-                print(f"{name}: {await measure(url, sparse(folder, size), trusting)}")
-                sink.terminate()
+                try:
+                    url = f"{scheme}://127.0.0.1:{sink.stdout.readline().strip()}/"
+                    print(f"{name}: {await measure(url, sparse(folder, size), trusting)}")
+                finally:
+                    sink.terminate()
 
 
 if __name__ == "__main__":
