@@ -96,6 +96,24 @@ class PreparedRequest:
             self.added += f"\r\n{name}: {value}"
             self._version = version_of(headers)
 
+    def add_framing(self, length: int, content_type: str | None) -> None:
+        """Put the fields of a body behind the others, none of which has their names.
+
+        What :meth:`add` does for each, in half of its time for both.
+        """
+        headers = self.headers
+        is_as_written = self._version == version_of(headers)
+        written = str(length)
+        headers.add("Content-Length", written)
+        lines = f"\r\nContent-Length: {written}"
+        if content_type is not None:
+            is_as_written = is_as_written and content_type.isascii() and content_type.isprintable()
+            headers.add("Content-Type", content_type)
+            lines += f"\r\nContent-Type: {content_type}"
+        if is_as_written:
+            self.added += lines
+            self._version = version_of(headers)
+
     @property
     def url(self) -> str:
         """The URL, without user info."""
@@ -141,6 +159,8 @@ class Request:
     """
 
     _sender: ClassVar[Callable[[Request], Awaitable[Response]] | None] = None
+    # What a session has made of it already, for the next time that it is sent.
+    _prepared: PreparedRequest | None = None
 
     def __init__(
         self,

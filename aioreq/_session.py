@@ -360,7 +360,10 @@ class Session:
             )
         if rules.netrc is not None and rules.netrc.due:
             await READERS.start(rules.netrc.read)
-        if (request.data is not None or request.files is not None) and may_block(request):
+        prepared, request._prepared = request._prepared, None  # noqa: SLF001
+        if prepared is not None and self._defaults.hold_for(prepared):
+            pass
+        elif (request.data is not None or request.files is not None) and may_block(request):
             prepared = await READERS.start(prepare, request, self._defaults, expect_continue)
         else:
             prepared = prepare(request, self._defaults, expect_continue, watched=progress is not None)
@@ -490,6 +493,22 @@ class Session:
         log_attempt(event)
         await self._hooks.tell("attempt", event)
         await asyncio.sleep(pause.seconds)
+
+
+def prepare_ahead(session: Session, request: Request, expect_continue: bool | None = None) -> None:
+    """Do what ``session.send(request)`` would begin with, if its body needs no looking for its size.
+
+    For many at a time that takes half as long as for one now and then, between which other code runs.
+
+    Args:
+        session: what it will be sent over.
+        request: is not changed before that.
+        expect_continue: see :meth:`Session.send`.
+
+    Raises:
+        ValueError: it can't be sent as it is.
+    """
+    request._prepared = prepare(request, session._defaults, expect_continue, watched=False)  # noqa: SLF001
 
 
 def _next_step(talk: Step, said: Response | RequestException | None) -> Said | Response:

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from aioreq import MultipartParam, Request, multipart_encode
 from aioreq._body import encode_pairs
 from aioreq._headers import Headers
-from aioreq._message import PreparedRequest
+from aioreq._message import Letterhead, PreparedRequest
 from aioreq._rules import prepare as prepare_module
 from aioreq._rules.prepare import Defaults, merged, prepare
+from aioreq._url import parse_url
 from aioreq.exceptions import FileMissing, InvalidBody, InvalidHeader, InvalidURL, URLRequired
 
 URL = "http://example.org/path"
@@ -106,6 +107,31 @@ class TestHeaders:
         defaults = Defaults(OWN, None, None, None)
         ready("POST", defaults=defaults, data=b"x", headers={"X-A": "1"})
         assert list(defaults.headers) == ["User-Agent", "Accept"]
+
+
+class TestFraming:
+    """The fields of a body, which are put on together."""
+
+    @pytest.mark.parametrize("content_type", [None, "text/plain", "text/plain; name=ü", "a\tb", "a\r\nX: 1"])
+    def test_as_one_by_one(self, content_type: str | None):
+        """They are what they are when each is put on by itself; what has to be looked at is not written down."""
+        letterhead = Letterhead(Headers({"Host": "example.org"}))
+        together, single = (PreparedRequest.on(letterhead, "POST", parse_url("http://example.org")) for _ in "12")
+        together.add_framing(12, content_type)
+        single.add("Content-Length", "12")
+        if content_type is not None:
+            single.add("Content-Type", content_type)
+        assert list(together.headers.items()) == list(single.headers.items())
+        assert together.letterhead is single.letterhead
+        assert together.letterhead is None or together.added == single.added
+
+    def test_on_changed_fields(self):
+        """Behind fields that somebody has changed they are not written down."""
+        request = PreparedRequest.on(Letterhead(Headers({"Host": "example.org"})), "POST", parse_url("http://a.org"))
+        request.headers["X-New"] = "1"
+        request.add_framing(1, None)
+        assert request.letterhead is None
+        assert request.headers["Content-Length"] == "1"
 
 
 class TestLetterheads:

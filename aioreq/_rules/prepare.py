@@ -58,6 +58,10 @@ class Defaults:
             found = kept[host] = Letterhead(_addressed(host, self.headers))
         return found
 
+    def hold_for(self, prepared: PreparedRequest) -> bool:
+        """Whether a request that was made of these defaults would be made the same way now."""
+        return prepared.letterhead is self.letterhead(prepared.target.host)
+
 
 def _checked_base(base_url: Any) -> str:
     text = _text_of(base_url)
@@ -287,6 +291,10 @@ def _chunked_if_asked(body: Body, headers: Headers) -> Body:
 def _describe_body(prepared: PreparedRequest, body: Body | None) -> None:
     """The headers that tell the server how long the body is and of which kind."""
     headers = prepared.headers
+    is_said = "Content-Length" in headers or "Content-Type" in headers or "Transfer-Encoding" in headers
+    if not is_said and body is not None and body.length is not None:
+        prepared.add_framing(body.length, body.content_type)
+        return
     declared = _declared_length(headers)
     if "Transfer-Encoding" in headers:
         if headers["Transfer-Encoding"].lower() != "chunked" or body is None or declared is not None:

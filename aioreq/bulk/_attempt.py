@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from .._message import PreparedRequest, Request, Response
 from .._progress import UploadProgress
 from .._rules.retry import Retry
-from .._session import Session
+from .._session import Session, prepare_ahead
 from .._url import parse_url
 from ..exceptions import ConnectionError, RequestException, SSLError, Timeout
 from ._concurrency import Level, Outcome
@@ -80,6 +80,24 @@ class Courier:
         self._moved = moved
         self._begun = perf_counter()  # not the loop's time, which goes in steps of a millisecond on uvloop
 
+    def make_requests(self, deliveries: Iterable[Delivery]) -> None:
+        """Make the requests of those deliveries that need nothing but their bytes, now that these are there.
+
+        Many at a time, and not each between another's answer and its own leaving: a small file takes a tenth less.
+        Whatever is wrong with one is noted in it.
+        """
+        if self._rate_limit.is_set:  # its body would be another one
+            return
+        for delivery in deliveries:
+            if not delivery.ready or delivery.problem is not None:
+                continue
+            try:
+                delivery.request = request = self._job.request_now(delivery)
+                if request is not None:
+                    prepare_ahead(self._session, request, self._options.get("expect_continue"))
+            except Exception as error:
+                delivery.problem = error
+
     async def send(self, delivery: Delivery, level: Level) -> Attempt:
         """Send an item once. Whatever goes wrong is in the attempt."""
         started = perf_counter()
@@ -88,7 +106,8 @@ class Courier:
         if delivery.problem is not None:
             return Attempt(started, 0.0, error=delivery.problem)
         try:
-            request = await self._job.request(delivery)
+            request, delivery.request = delivery.request, None
+            request = request or self._job.request_now(delivery) or await self._job.request(delivery)
             if self._rate_limit.is_set:
                 request.data = await self._rate_limit.paced(request.data, parse_url(str(request.url)).origin)
         except Exception as error:

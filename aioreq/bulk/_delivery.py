@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .._body import Segment
+from .._message import Request
 from .._url import Origin
 from ._item import Upload
 
@@ -19,6 +20,7 @@ class Delivery:
         size: bytes of the source, once known.
         mtime: the file's, in nanoseconds, once known.
         segment: its bytes, when they are ready to be sent.
+        request: what carries them, where it could be made ahead.
         weight: bytes of memory that ``segment`` holds.
         digest: of the source, once computed.
         ready: whether it can be sent, or is known not to be.
@@ -28,8 +30,8 @@ class Delivery:
     """
 
     __slots__ = (
-        "attempts", "begun", "digest", "identity", "item", "key", "mtime", "origin", "problem", "ready", "segment",
-        "size", "url", "weight",
+        "attempts", "begun", "digest", "identity", "item", "key", "mtime", "origin", "problem", "ready", "request",
+        "segment", "size", "url", "weight",
     )  # fmt: skip
 
     def __init__(self, item: Upload, url: str | None, origin: Origin | None) -> None:
@@ -41,6 +43,7 @@ class Delivery:
         self.size: int | None = None
         self.mtime: int | None = None
         self.segment: Segment | None = None
+        self.request: Request | None = None
         self.weight = 0
         self.digest: bytes | None = None
         self.ready = False
@@ -50,7 +53,7 @@ class Delivery:
 
     def unload(self) -> None:
         """Let the bytes go; they are read again when they are due again."""
-        self.segment = None
+        self.segment = self.request = None
         self.weight = 0
         self.ready = False
 

@@ -102,14 +102,21 @@ class Job:
         """The form's field for an item; None for a raw upload."""
         return self.field if isinstance(item.field, Unset) else item.field
 
-    async def request(self, delivery: Delivery) -> Request:
-        """The request for a delivery whose bytes are ready."""
+    def request_now(self, delivery: Delivery) -> Request | None:
+        """The request for a delivery whose bytes are ready, if nobody need be asked for any of it."""
         item = delivery.item
         has_own_headers = self.headers is not None or item.headers is not None or self.digest is not None
+        if has_own_headers or delivery.url is None or (body := self._plain_body(delivery)) is None:
+            return None
+        headers = {"Idempotency-Key": delivery.key}
+        return Request(self.method_of(item), delivery.url, headers=headers, data=body, auth=self.auth)
+
+    async def request(self, delivery: Delivery) -> Request:
+        """The request for a delivery whose bytes are ready."""
         return Request(
-            self.method_of(item),
+            self.method_of(delivery.item),
             delivery.url if delivery.url is not None else await self.url_of(delivery),
-            headers=await self._headers(delivery) if has_own_headers else {"Idempotency-Key": delivery.key},
+            headers=await self._headers(delivery),
             data=self._plain_body(delivery) or await self._body(delivery),
             auth=self.auth,
         )

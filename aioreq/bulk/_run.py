@@ -227,6 +227,7 @@ class Run:
 
     async def _read(self, batch: list[Delivery]) -> None:
         await READERS.start(load, batch, self._job.digest)
+        self._courier.make_requests(batch)
         self._lanes.put_batch(batch)
         if self._stopping:
             self._settle(self._lanes.drop())

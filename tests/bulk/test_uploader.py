@@ -16,6 +16,7 @@ import aiofiles
 import pytest
 
 import aioreq
+from aioreq import _session
 from aioreq.bulk import Upload, UploadResult, _loading, bulk_upload
 from aioreq.bulk._feed import feed_from
 from aioreq.bulk._run import WINDOW
@@ -335,6 +336,39 @@ class TestBounds:
         assert all(name.startswith("aioreq-reader") for name, _ in hops)
         assert sum(number for _, number in hops) == 320
         assert len(hops) <= 320 / 32 + 2
+
+    async def test_requests_are_made_once(self, new_bin: Bin, make_files: MakeFiles, monkeypatch: pytest.MonkeyPatch):
+        """What was made ahead is what is sent, as long as nothing has changed."""
+        made: list[Any] = []
+        prepare = _session.prepare
+        monkeypatch.setattr(_session, "prepare", lambda *args, **options: made.append(1) or prepare(*args, **options))
+        async with aioreq.Session() as session:
+            await all_of(bulk_upload(new_bin.url, make_files(40), session=session))
+        assert len(made) == 40
+
+    async def test_requests_made_ahead_follow_the_session(self, fault_server: Any, make_files: MakeFiles):
+        """A request that is made before its turn is not what is sent if the session's headers have changed since."""
+        server = fault_server()
+        async with aioreq.Session(headers={"X-Token": "0"}) as session:
+            run = bulk_upload(server.url, make_files(20), session=session, concurrency=1)
+            async with run:
+                async for _ in run:
+                    session.headers["X-Token"] = str(len(server.requests))
+        tokens = [int(dict(request.headers)["X-Token"]) for request in server.requests]
+        assert tokens == sorted(tokens)
+        # One is sent while the caller has the result of that before it, and one more may have been on the way by then.
+        assert all(number - token <= 2 for number, token in enumerate(tokens))
+
+    async def test_what_can_not_be_sent_is_found_ahead(self, new_bin: Bin, make_files: MakeFiles):
+        """An item whose request can't be made fails by itself, without an attempt."""
+        files = make_files(3)
+        items = [files[0], Upload(files[1], content_type="text/plain\r\nX-Injected: 1"), files[2]]
+        results = await all_of(bulk_upload(new_bin.url, items))
+        [failed] = [result for result in results if not result.ok]
+        assert failed.item is items[1]
+        assert failed.attempts == 0
+        assert isinstance(failed.error, aioreq.InvalidBody)
+        assert (await new_bin.totals())["uploads"] == 2
 
     async def test_results_wait_for_the_caller(self, fault_server: Any, make_files: MakeFiles):
         """A caller who takes no results stops the run: it goes on when he takes some."""
