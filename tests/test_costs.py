@@ -34,9 +34,9 @@ SIZES = {"file": 65_536, "bulk": 4096}
 
 # Bulk shares its hops among 32 items, and when a hop comes back is a matter of timing: its bounds leave more room.
 BOUNDS: dict[str, dict[str, float]] = {
-    "get": {"callbacks": 2, "polls": 2, "hops": 0, "calls": 178, "kept": 0.1, "cyclic": 0.1, "syscalls": 7.5},
-    "form": {"callbacks": 2, "polls": 2, "hops": 0, "calls": 254, "kept": 0.1, "cyclic": 0.1, "syscalls": 7.5},
-    "file": {"callbacks": 6, "polls": 5, "hops": 1, "calls": 435, "kept": 0.5, "cyclic": 0.5, "syscalls": 22},
+    "get": {"callbacks": 1, "polls": 1, "hops": 0, "calls": 170, "kept": 0.1, "cyclic": 0.1, "syscalls": 7.5},
+    "form": {"callbacks": 1, "polls": 1, "hops": 0, "calls": 240, "kept": 0.1, "cyclic": 0.1, "syscalls": 7.5},
+    "file": {"callbacks": 5, "polls": 4, "hops": 1, "calls": 425, "kept": 0.5, "cyclic": 0.5, "syscalls": 22},
     "bulk": {"callbacks": 4, "polls": 4, "hops": 0.05, "calls": 420, "kept": 0.1, "cyclic": 0.5, "syscalls": 16},
 }
 

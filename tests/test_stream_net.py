@@ -258,6 +258,43 @@ class TestStream:
         assert await stream.receive() == b""
         assert stream.ended_cleanly
 
+    async def test_a_lone_one_goes_on_at_once(self, stream: Stream, ends: Any):
+        """Who waits alone in his loop goes on in the call that receives, at each of his pieces."""
+        going: list[str] = []
+        receive = stream._protocol.buffer_updated
+
+        async def listen() -> None:
+            for _ in range(3):
+                going.append((await stream.receive()).decode())
+
+        def watched(nbytes: int) -> None:
+            going.append("begin")
+            receive(nbytes)
+            going.append("end")
+
+        stream._protocol.buffer_updated = watched  # type: ignore[method-assign]
+        stream._transport.set_protocol(stream._protocol)  # it looks the method up anew
+        listening = asyncio.create_task(listen())
+        for piece in (b"1", b"2", b"3"):
+            await asyncio.sleep(0)
+            await _send_to(stream, ends[1], piece, seen=True)
+        await listening
+        assert going == [step for piece in "123" for step in ("begin", piece, "end")]
+
+    async def test_records_that_come_together(self, stream: Stream, ends: Any, certificates: Certificates):
+        """Who goes on with the first of two records that came in one piece sees that there is another one."""
+        server = TLS(certificates.server_context(), None, server_side=True)
+        tickets = await _shake_hands(stream, ends[1], server, certificates.client_context())
+
+        async def listen() -> tuple[bytes, bool]:
+            return await stream.receive(), stream.untouched
+
+        listening = asyncio.create_task(listen())
+        await asyncio.sleep(0)
+        ends[1].sendall(tickets + server.encrypt(b"first") + server.encrypt(b"second"))
+        assert await listening == (b"first", False)
+        assert await stream.receive() == b"second"
+
     async def test_untouched(self, stream: Stream, ends: Any):
         """A stream is untouched until bytes lie in the kernel, even before the loop has seen them."""
         assert stream.untouched

@@ -30,6 +30,7 @@ from typing import Any, Protocol, cast
 
 from .._wire.tls import TLS, are_whole_records
 from ..exceptions import ConnectionError, ReadTimeout, SSLError, WriteTimeout
+from .arrival import Arrival
 from .outbox import outbox_of
 from .stall import LOOKS, kernel_queue
 from .watch import Watch
@@ -77,8 +78,11 @@ class ChunkReader(asyncio.StreamReader):
     Attributes:
         pieces: what can be taken without waiting, oldest first.
         untouched: whether nothing has arrived that nobody has read: no piece, no end, no failure.
+        arriving: the piece that somebody waits for, or has waited for; or None.
         watcher: who is told when something has come that nobody waited for; or None.
     """
+
+    _done: asyncio.Future[None] | None = None
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(limit=_HIGH_WATER, loop=loop)
@@ -88,7 +92,7 @@ class ChunkReader(asyncio.StreamReader):
         self._held = 0
         self._ended = False
         self._failure: BaseException | None = None
-        self._arrival: asyncio.Future[bytes] | None = None
+        self.arriving: asyncio.Future[bytes] | Arrival | None = None
         self.watcher: Watcher | None = None
         self._buffer = _NO_BUFFER
         self._source: asyncio.ReadTransport | None = None
@@ -100,9 +104,9 @@ class ChunkReader(asyncio.StreamReader):
 
     def feed_data(self, data: bytes) -> None:  # type: ignore[override]
         """Hand a received piece to whoever waits for it, else keep it."""
-        arrival = self._arrival
+        arrival = self.arriving
         if arrival is not None:
-            self._arrival = None
+            self.arriving = None
             if not arrival.done():
                 arrival.set_result(data)
                 return
@@ -140,7 +144,7 @@ class ChunkReader(asyncio.StreamReader):
     @property
     def waited_for(self) -> bool:
         """Whether somebody waits for a piece."""
-        return self._arrival is not None and not self._arrival.done()
+        return self.arriving is not None and not self.arriving.done()
 
     async def read(self, n: int = -1) -> bytes:  # noqa: ARG002 - asyncio's signature
         """The next piece as it came, or ``b""`` at the end; ``n`` is not used: pieces are never cut."""
@@ -149,10 +153,22 @@ class ChunkReader(asyncio.StreamReader):
                 return piece
         return self.next()
 
-    def arrival(self) -> asyncio.Future[bytes]:
-        """The next piece, for the one who waits for it; ``b""`` where :meth:`next` has to tell what happened."""
-        self._arrival = self._running_loop.create_future()
-        return self._arrival
+    def arrival(self, *, alone: bool = False) -> asyncio.Future[bytes] | Arrival:
+        """The next piece, for the one who waits for it; ``b""`` where :meth:`next` has to tell what happened.
+
+        Args:
+            alone: nobody else waits in this loop.
+        """
+        arrival = Arrival(self._done_future()) if alone else self._running_loop.create_future()
+        self.arriving = arrival
+        return arrival
+
+    def _done_future(self) -> asyncio.Future[None]:
+        """One for all that is waited for here."""
+        if self._done is None:
+            self._done = self._running_loop.create_future()
+            self._done.set_result(None)
+        return self._done
 
     def next(self) -> bytes:
         """What there is without waiting: a piece, the failure as it was given, or ``b""`` for the end."""
@@ -179,8 +195,8 @@ class ChunkReader(asyncio.StreamReader):
             self._source.resume_reading()
 
     def _wake(self) -> None:
-        if self._arrival is not None and not self._arrival.done():
-            self._arrival.set_result(b"")
+        if self.arriving is not None and not self.arriving.done():
+            self.arriving.set_result(b"")
 
 
 class ChunkWriter(asyncio.StreamWriter):
@@ -250,9 +266,15 @@ class StreamProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Called by the loop when it has read."""
-        (self.filter or self.reader.feed_data)(bytes(self._view[:nbytes]))
+        take, data = self.filter or self.reader.feed_data, bytes(self._view[:nbytes])
         if nbytes == len(self._view) and self._connection is not None:
             self._connection.set_protocol(_InBulk(self, self._connection))
+        arrival = self.reader.arriving
+        if type(arrival) is Arrival:
+            with arrival:  # nothing may follow: whoever waits may do anything
+                take(data)
+        else:
+            take(data)
 
     def data_received(self, data: bytes) -> None:
         """Called by a loop that takes every stock protocol's child for one that wants bytes, as uvloop does."""
@@ -586,11 +608,12 @@ class Stream:
         if self._read_limit is not None:
             self._read_watch.restart()
             self._read_watch.start(self._read_limit / LOOKS)
-        self._outbox.waiting += 1
+        outbox = self._outbox
+        outbox.waiting += 1
         try:
-            return await reader.arrival() or reader.next()
+            return await reader.arrival(alone=outbox.waiting == 1) or reader.next()
         finally:
-            self._outbox.waiting -= 1
+            outbox.waiting -= 1
             self._read_watch.stop()
 
     def sent_all(self) -> None:
