@@ -55,6 +55,9 @@ class Netrc:
     Args:
         file: its path, or None for the user's own.
         patience: seconds for which it is taken to be as it was when it was last looked at.
+
+    Attributes:
+        is_empty: whether it says nothing about any host, as far as it was read.
     """
 
     def __init__(self, file: str | os.PathLike[str] | None = None, patience: float = 0.0) -> None:
@@ -63,7 +66,7 @@ class Netrc:
         self._is_named = file is not None
         self._paths = (os.fspath(file),) if file is not None else tuple(map(os.path.expanduser, _OWN))
         self._seen: _Seen | None = None  # with the last look
-        self._content = _Content(None, {})
+        self._keep(_Content(None, {}))
         self._ignored: _Content | None = None
 
     @classmethod
@@ -84,7 +87,7 @@ class Netrc:
             self._next_look = now + self._patience
             self._seen = seen = self._look()
             if seen != self._content.seen and seen[1] is None:
-                self._content = self._missing(seen)
+                self._keep(self._missing(seen))
         return self._seen != self._content.seen  # for all who ask until it has been read, not for the first one only
 
     def _missing(self, seen: _Seen) -> _Content:
@@ -100,8 +103,8 @@ class Netrc:
 
     def read(self) -> None:
         """Read the file; what is wrong with it is told by :meth:`find`."""
-        self._content = content = self._read()
-        self._seen = content.seen
+        self._keep(self._read())
+        self._seen = self._content.seen
 
     def _read(self) -> _Content:
         import netrc
@@ -139,11 +142,10 @@ class Netrc:
             raise AuthenticationError(content.failure)
         return content.entries.get(host) or (None if by_name else content.default)
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether it says nothing about any host, as far as it was read."""
-        content = self._content
-        return not content.entries and content.default is None and content.failure is None
+    def _keep(self, content: _Content) -> None:
+        # In this order: a thread may read while the loop looks, and as long as the content is the old one, it is due.
+        self.is_empty = not content.entries and content.default is None and content.failure is None
+        self._content = content
 
     def ignore(self, error: RequestException) -> None:
         """Do without the file, and say why in the log, once for each state of it."""

@@ -58,8 +58,7 @@ def describe(value: Any, length: int | None = None, *, chunked: bool = False) ->
     if isinstance(value, (str, bytes, bytearray, memoryview)):
         return Bytes(encode_value(value))
     if is_path(value):
-        path = os.fspath(value)
-        return FileRegion(FileSource.from_path(path if isinstance(path, str) else os.fsdecode(path)), length)
+        return describe_path(path_of(value), length)
     if is_number(value):
         return Bytes(encode_value(value))
     if isinstance(value, SegmentSource):
@@ -75,6 +74,22 @@ def describe(value: Any, length: int | None = None, *, chunked: bool = False) ->
         f"{type(value).__name__} can't be sent: pass text, bytes, a path (pathlib.Path), an open file, "
         "or an iterable of bytes together with its length"
     )
+
+
+def describe_path(path: str, length: int | None = None) -> FileRegion:
+    """The segment for the first ``length`` bytes of a file on disk, or for all of it.
+
+    Raises:
+        InvalidBody: it is shorter, or no regular file.
+        FileUnreadable: it can't be opened.
+    """
+    return FileRegion(FileSource.from_path(path), length)
+
+
+def path_of(value: Any) -> str:
+    """The path that a path object stands for, as text."""
+    path = os.fspath(value)
+    return path if isinstance(path, str) else os.fsdecode(path)
 
 
 def encode_value(value: Any) -> bytes:

@@ -9,7 +9,15 @@ from typing import Any
 from .._body import Body, Segment, bytes_body, form_body, json_body
 from .._headers import Headers, checked_header, header_pairs, version_of
 from .._message import Letterhead, PreparedRequest, Request
-from .._source import describe, file_name, is_measured_by_seeking, is_number, is_path
+from .._source import (
+    base_name,
+    describe,
+    describe_path,
+    is_measured_by_seeking,
+    is_number,
+    is_path,
+    path_of,
+)
 from .._url import Target, is_absolute, parse_url, with_params
 from ..exceptions import InvalidBody, InvalidHeader, InvalidURL, URLRequired
 from ..multipart._encode import MultipartBody, file_form
@@ -159,7 +167,10 @@ def _holds_slow(value: Any) -> bool:
     What can be asked once only is left alone.
     """
     if isinstance(value, (dict, list, tuple)):
-        return any(map(_holds_slow, value.values() if isinstance(value, dict) else value))
+        for item in value.values() if isinstance(value, dict) else value:
+            if not is_path(item) and _holds_slow(item):
+                return True
+        return False
     if value is None or is_path(value):  # no Mapping: to ask that takes as long as all the rest here
         return False
     return any(map(_holds_slow, value.values())) if isinstance(value, Mapping) else is_measured_by_seeking(value)
@@ -214,19 +225,20 @@ def _body(request: Request, headers: Headers, *, watched: bool) -> Body | None:
 def _lone_file(request: Request) -> tuple[str, Any] | None:
     """Field and path of a form that is nothing but one file on disk, as ``{"file": Path("photo.jpg")}`` has it."""
     files = request.files
-    if type(files) is not dict or len(files) != 1 or request.data:
+    if request.data or type(files) is not dict or len(files) != 1:
         return None
-    [(name, path)] = files.items()
+    [item] = files.items()
+    name, path = item
     is_plain = type(name) is str and name and is_path(path) and not isinstance(path, (str, tuple, list))
-    return (name, path) if is_plain else None
+    return item if is_plain else None
 
 
 def _form_with_files(request: Request, headers: Headers, *, watched: bool) -> Body:
     content_type = headers.get("Content-Type")
     # A tenth of the time that such an upload takes, if it is small.
     if not watched and content_type is None and (lone := _lone_file(request)) is not None:
-        name, path = lone
-        return file_form(name, file_name(path) or name, None, describe(path))
+        name, path = lone[0], path_of(lone[1])
+        return file_form(name, base_name(path) or name, None, describe_path(path))
     params = _params_beside_files(request.data) if request.data else []
     params += MultipartParam.from_files(request.files)
     if content_type is None:
