@@ -347,7 +347,8 @@ class Session:
             self._begin()
         if not isinstance(request, Request):
             raise TypeError(f"send() sends an aioreq.Request, not {type(request).__name__}: for a URL there is get()")
-        check_callback(progress, "an UploadProgress")
+        if progress is not None:
+            check_callback(progress, "an UploadProgress")
         limits = self._timeout if timeout is _UNSET else Timeout.of(timeout)
         rules = self._rules
         other_retry = retry is not _UNSET and retry is not rules.retry
@@ -360,13 +361,12 @@ class Session:
             )
         if rules.netrc is not None and rules.netrc.due:
             await READERS.start(rules.netrc.read)
-        prepared, request._prepared = request._prepared, None  # noqa: SLF001
-        if prepared is not None and self._defaults.hold_for(prepared):
-            pass
-        elif (request.data is not None or request.files is not None) and may_block(request):
-            prepared = await READERS.start(prepare, request, self._defaults, expect_continue)
-        else:
-            prepared = prepare(request, self._defaults, expect_continue, watched=progress is not None)
+        prepared = None if request._prepared is None else self._made_ahead(request)  # noqa: SLF001
+        if prepared is None:
+            if (request.data is not None or request.files is not None) and may_block(request):
+                prepared = await READERS.start(prepare, request, self._defaults, expect_continue)
+            else:
+                prepared = prepare(request, self._defaults, expect_continue, watched=progress is not None)
         terms = Terms(limits, progress, self._hooks)
         if self._instrumentation is not None:
             self._instrumentation.begin(self, rules, terms, stream=stream)
@@ -379,6 +379,11 @@ class Session:
         request.response = response
         request.sent = response.ok
         return response
+
+    def _made_ahead(self, request: Request) -> PreparedRequest | None:
+        """What :func:`prepare_ahead` has made, for one use, if it would be made the same way now."""
+        prepared, request._prepared = request._prepared, None  # noqa: SLF001
+        return prepared if prepared is not None and self._defaults.hold_for(prepared) else None
 
     async def _within(self, seconds: float, call: Any, terms: Terms) -> Response:
         try:
@@ -466,7 +471,8 @@ class Session:
                 response = await self._transport.exchange(request, terms)
             else:
                 response = await terms.around(self._transport.exchange, request, terms)
-            response = _decoded(response)
+            if "Content-Encoding" in response.headers:
+                _decode(response)
         except RequestException as error:
             attach(error, request)
             log_failure(request, error)
@@ -571,12 +577,10 @@ def _own_headers() -> Headers:
     return Headers({"User-Agent": f"aioreq/{__version__}", "Accept": "*/*", "Accept-Encoding": accept_encoding()})
 
 
-def _decoded(response: Response) -> Response:
+def _decode(response: Response) -> None:
     """Take the content coding off, at once or as the body arrives."""
-    coding = response.headers.get("Content-Encoding")
-    if coding is not None:
-        response.take_off_coding(lambda content: decode(content, coding), lambda stream: _decoding(stream, coding))
-    return response
+    coding: str = response.headers["Content-Encoding"]
+    response.take_off_coding(lambda content: decode(content, coding), lambda stream: _decoding(stream, coding))
 
 
 def _decoding(stream: AnswerStream, coding: str) -> AnswerStream:

@@ -49,19 +49,19 @@ class Terms:
             arguments for it.
     """
 
-    __slots__ = ("around", "attempt", "hooks", "limit", "progress", "request", "timeout", "upload")
+    # How they begin.
+    attempt = 1
+    request: PreparedRequest | None = None
+    upload: Upload | None = None
+    limit: asyncio.Timeout | None = None
+    around: Callable[[Carry, PreparedRequest, Terms], Awaitable[Response]] | None = None
 
     def __init__(
         self, timeout: Timeout | None = None, progress: ProgressCallback | None = None, hooks: Hooks | None = None
     ) -> None:
         self.timeout = timeout or Timeout()
         self.progress = progress
-        self.attempt = 1
         self.hooks = Hooks() if hooks is None else hooks
-        self.request: PreparedRequest | None = None
-        self.upload: Upload | None = None
-        self.limit: asyncio.Timeout | None = None
-        self.around: Callable[[Carry, PreparedRequest, Terms], Awaitable[Response]] | None = None
 
 
 Carry = Callable[[PreparedRequest, Terms], Awaitable[Response]]
