@@ -266,15 +266,18 @@ class StreamProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Called by the loop when it has read."""
-        take, data = self.filter or self.reader.feed_data, bytes(self._view[:nbytes])
         if nbytes == len(self._view) and self._connection is not None:
             self._connection.set_protocol(_InBulk(self, self._connection))
+        self.take(bytes(self._view[:nbytes]))
+
+    def take(self, data: bytes) -> None:
+        """What the loop has received. Nothing may follow: whoever waits may go on here, and do anything."""
         arrival = self.reader.arriving
         if type(arrival) is Arrival:
-            with arrival:  # nothing may follow: whoever waits may do anything
-                take(data)
+            with arrival:
+                self.data_received(data)
         else:
-            take(data)
+            (self.filter or self.reader.feed_data)(data)
 
     def data_received(self, data: bytes) -> None:
         """Called by a loop that takes every stock protocol's child for one that wants bytes, as uvloop does."""
@@ -315,7 +318,7 @@ class _InBulk(asyncio.Protocol):
         """Called by the loop."""
         if len(data) < _SMALL:
             self._transport.set_protocol(self._owner)
-        self._owner.data_received(data)
+        self._owner.take(data)
 
     def eof_received(self) -> bool:
         """Called by the loop."""
