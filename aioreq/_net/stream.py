@@ -609,7 +609,6 @@ class Stream:
         if not reader.untouched:
             return reader.next()
         if self._read_limit is not None:
-            self._read_watch.restart()
             self._read_watch.start(self._read_limit / LOOKS)
         outbox = self._outbox
         outbox.waiting += 1

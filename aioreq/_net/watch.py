@@ -31,7 +31,8 @@ class Watch(Stall):
         self._rounds: _Rounds | None = None
 
     def start(self, interval: float) -> None:
-        """Look every ``interval`` seconds from now on."""
+        """Look every ``interval`` seconds from now on, and count anew."""
+        self._strikes = 0
         self._wanted = True
         self._fresh = True
         if self._rounds is None or self._rounds.interval != interval:
