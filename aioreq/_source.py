@@ -58,7 +58,7 @@ def describe(value: Any, length: int | None = None, *, chunked: bool = False) ->
     if isinstance(value, (str, bytes, bytearray, memoryview)):
         return Bytes(encode_value(value))
     if is_path(value):
-        return describe_path(path_of(value), length)
+        return describe_path(os.fsdecode(value), length)
     if is_number(value):
         return Bytes(encode_value(value))
     if isinstance(value, SegmentSource):
@@ -84,12 +84,6 @@ def describe_path(path: str, length: int | None = None) -> FileRegion:
         FileUnreadable: it can't be opened.
     """
     return FileRegion(FileSource.from_path(path), length)
-
-
-def path_of(value: Any) -> str:
-    """The path that a path object stands for, as text."""
-    path = os.fspath(value)
-    return path if isinstance(path, str) else os.fsdecode(path)
 
 
 def encode_value(value: Any) -> bytes:

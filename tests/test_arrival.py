@@ -9,7 +9,6 @@ import pytest
 
 from aioreq._net.arrival import Arrival
 
-Wait = Callable[[Callable[[], Awaitable[Any]]], "asyncio.Task[Any]"]
 where: ContextVar[str] = ContextVar("where", default="nowhere")
 
 
@@ -53,6 +52,18 @@ def in_a_callback(work: Callable[[], None]) -> "asyncio.Future[None]":
     return called
 
 
+async def bring_at_once(arrival: Arrival) -> None:
+    """Bring it in a block, in a call that comes from the loop."""
+
+    def bring() -> None:
+        with arrival:
+            arrival.set_result(b"piece")
+        assert where.get() == "nowhere"
+        assert asyncio.current_task() is None
+
+    await in_a_callback(bring)
+
+
 class TestArrival:
     async def test_at_once(self, begin: Any):
         """The task goes on on the way out of the block, and not before."""
@@ -86,16 +97,14 @@ class TestArrival:
         arrival, seen = new_arrival(), list[bytes]()
         task = await begin(waiting_for(arrival, seen))
 
-        def bring() -> None:
+        def bring_nothing() -> None:
             with arrival:
                 pass
-            assert seen == []
-            with arrival:
-                arrival.set_result(b"later")
-            assert seen == [b"later"]
 
-        await in_a_callback(bring)
-        assert await task == b"later"
+        await in_a_callback(bring_nothing)
+        assert seen == []
+        await bring_at_once(arrival)
+        assert await task == b"piece"
 
     async def test_what_is_here_already(self):
         """Who begins to wait behind the moment does not wait."""
@@ -147,13 +156,7 @@ class TestArrival:
 
         task: asyncio.Task[tuple[str, bool]] = await begin(work())
 
-        def bring() -> None:
-            with arrival:
-                arrival.set_result(b"piece")
-            assert where.get() == "nowhere"
-            assert asyncio.current_task() is None
-
-        await in_a_callback(bring)
+        await bring_at_once(arrival)
         assert await task == ("in the task", True)
 
     async def test_an_error_behind_it(self, begin: Any):
@@ -165,11 +168,6 @@ class TestArrival:
             raise KeyError("mine")
 
         task = await begin(work())
-
-        def bring() -> None:
-            with arrival:
-                arrival.set_result(b"piece")
-
-        await in_a_callback(bring)
+        await bring_at_once(arrival)
         with pytest.raises(KeyError, match="mine"):
             await task

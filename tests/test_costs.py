@@ -37,7 +37,7 @@ BOUNDS: dict[str, dict[str, float]] = {
     "get": {"callbacks": 1, "polls": 1, "hops": 0, "calls": 170, "kept": 0.1, "cyclic": 0.1, "syscalls": 7.5},
     "form": {"callbacks": 1, "polls": 1, "hops": 0, "calls": 240, "kept": 0.1, "cyclic": 0.1, "syscalls": 7.5},
     "file": {"callbacks": 5, "polls": 4, "hops": 1, "calls": 425, "kept": 0.5, "cyclic": 0.5, "syscalls": 22},
-    "bulk": {"callbacks": 4, "polls": 4, "hops": 0.05, "calls": 420, "kept": 0.1, "cyclic": 0.5, "syscalls": 16},
+    "bulk": {"callbacks": 4, "polls": 4, "hops": 0.05, "calls": 400, "kept": 0.1, "cyclic": 0.5, "syscalls": 16},
 }
 
 

@@ -272,12 +272,12 @@ class StreamProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
 
     def take(self, data: bytes) -> None:
         """What the loop has received. Nothing may follow: whoever waits may go on here, and do anything."""
-        arrival = self.reader.arriving
+        receive, arrival = self.filter or self.reader.feed_data, self.reader.arriving
         if type(arrival) is Arrival:
             with arrival:
-                self.data_received(data)
+                receive(data)
         else:
-            (self.filter or self.reader.feed_data)(data)
+            receive(data)
 
     def data_received(self, data: bytes) -> None:
         """Called by a loop that takes every stock protocol's child for one that wants bytes, as uvloop does."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -9,15 +10,7 @@ from typing import Any
 from .._body import Body, Segment, bytes_body, form_body, json_body
 from .._headers import Headers, checked_header, header_pairs, version_of
 from .._message import Letterhead, PreparedRequest, Request
-from .._source import (
-    base_name,
-    describe,
-    describe_path,
-    is_measured_by_seeking,
-    is_number,
-    is_path,
-    path_of,
-)
+from .._source import base_name, describe, describe_path, is_measured_by_seeking, is_number, is_path
 from .._url import Target, is_absolute, parse_url, with_params
 from ..exceptions import InvalidBody, InvalidHeader, InvalidURL, URLRequired
 from ..multipart._encode import MultipartBody, file_form
@@ -237,7 +230,7 @@ def _form_with_files(request: Request, headers: Headers, *, watched: bool) -> Bo
     content_type = headers.get("Content-Type")
     # A tenth of the time that such an upload takes, if it is small.
     if not watched and content_type is None and (lone := _lone_file(request)) is not None:
-        name, path = lone[0], path_of(lone[1])
+        name, path = lone[0], os.fsdecode(lone[1])
         return file_form(name, base_name(path) or name, None, describe_path(path))
     params = _params_beside_files(request.data) if request.data else []
     params += MultipartParam.from_files(request.files)

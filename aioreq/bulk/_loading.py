@@ -11,8 +11,7 @@ import stat
 from collections.abc import Iterable, Iterator
 
 from .._body import Bytes, FileRegion, Segment
-from .._files import FileSource
-from .._source import describe
+from .._source import describe, describe_path
 from ..exceptions import FileChanged, FileUnreadable, InvalidBody, RequestException
 from ._delivery import Delivery
 from ._digest import Digest
@@ -98,7 +97,7 @@ def _load_path(delivery: Delivery) -> None:
             segment: Segment = Bytes(_read(fd, status.st_size, path))
             delivery.weight = status.st_size
         else:
-            segment = FileRegion(FileSource.from_path(path))
+            segment = describe_path(path)
     except OSError as error:
         if isinstance(error, RequestException):
             raise

@@ -198,13 +198,10 @@ async def _warm_up(client: Client, job: Job) -> int:
         expect(await client.get(f"{job.url}/"))
 
     await _by_workers(job.concurrency, range(4 * job.concurrency), get)
-    if job.operation == "file":
-        expect(await client.post_file(f"{job.url}/", job.warm_path))
-    elif job.operation == "bulk":
-        await client.bulk(f"{job.url}/", [job.warm_path], job.concurrency)
-    else:
-        return 4 * job.concurrency
-    return 4 * job.concurrency + 1
+    uploads = job.operation in ("file", "bulk")
+    if uploads:
+        await _run(client, job, [job.warm_path])
+    return 4 * job.concurrency + uploads
 
 
 async def _run(client: Client, job: Job, items: Sequence[Any]) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 import aioreq
 from aioreq import _session
-from aioreq.bulk import Upload, UploadResult, _loading, bulk_upload
+from aioreq.bulk import Upload, UploadResult, _attempt, _loading, bulk_upload
 from aioreq.bulk._feed import feed_from
 from aioreq.bulk._run import WINDOW
 from aioreq.testing import Exchange, FaultServer, faults
@@ -339,12 +339,18 @@ class TestBounds:
 
     async def test_requests_are_made_once(self, new_bin: Bin, make_files: MakeFiles, monkeypatch: pytest.MonkeyPatch):
         """What was made ahead is what is sent, as long as nothing has changed."""
-        made: list[Any] = []
-        prepare = _session.prepare
-        monkeypatch.setattr(_session, "prepare", lambda *args, **options: made.append(1) or prepare(*args, **options))
+        calls: Counter[str] = Counter()
+        for module, name in ((_attempt, "prepare_ahead"), (_session, "prepare")):
+            original = getattr(module, name)
+
+            def counted(*args: Any, name: str = name, original: Any = original, **options: Any) -> Any:
+                calls[name] += 1
+                return original(*args, **options)
+
+            monkeypatch.setattr(module, name, counted)
         async with aioreq.Session() as session:
             await all_of(bulk_upload(new_bin.url, make_files(40), session=session))
-        assert len(made) == 40
+        assert calls == {"prepare_ahead": 40, "prepare": 40}
 
     async def test_requests_made_ahead_follow_the_session(self, fault_server: Any, make_files: MakeFiles):
         """A request that is made before its turn is not what is sent if the session's headers have changed since."""
