@@ -48,9 +48,9 @@ class Costs:
     url: str
     folder: Path
 
-    def count(self, kind: str, measure: str) -> tuple[dict[str, int], dict[str, int]]:
-        """What N requests took, and what 2N did."""
-        once, twice = (json.loads(self._run([], kind, str(count), measure)) for count in (N, 2 * N))
+    def count(self, kind: str, measure: str, number: int = N) -> tuple[dict[str, int], dict[str, int]]:
+        """What so many requests took, and what twice as many did."""
+        once, twice = (json.loads(self._run([], kind, str(count), measure)) for count in (number, 2 * number))
         return once, twice
 
     def system_calls(self, kind: str) -> tuple[int, int]:
@@ -136,6 +136,19 @@ def test_a_request_takes_few_calls(costs: Costs, kind: str) -> None:
     """Calls of functions are what Python's time is made of; they are counted in the loop's thread."""
     once, twice = costs.count(kind, "calls")
     require(kind, "calls", once["calls"], twice["calls"])
+
+
+def test_waiting_costs_the_same_however_many_wait(costs: Costs) -> None:
+    """A request takes as many calls among eight hundred that wait for a connection as among two hundred.
+
+    The looks that the loop takes at its sockets are counted, too, and vary a little.
+    """
+    each = []
+    for number in (N, 4 * N):
+        once, twice = costs.count("queue", "calls", number)
+        each.append((twice["calls"] - once["calls"]) / number)
+    few, many = each
+    assert many <= 1.1 * few
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -2,9 +2,9 @@
 
     python program.py KIND URL PATH COUNT [MEASURE]
 
-KIND is one of get, form, file and bulk; PATH the file that goes up. With MEASURE, one of turns, calls and memory, it
-prints as JSON what COUNT requests took of that, after some to warm up; without, the requests are all it does, for
-somebody who counts from outside.
+KIND is one of get, form, file, bulk, and queue: GETs that wait for four connections, all at once. PATH is the file that
+goes up. With MEASURE, one of turns, calls and memory, it prints as JSON what COUNT requests took of that, after some to
+warm up; without, the requests are all it does, for somebody who counts from outside.
 
 - turns: callbacks that the event loop ran; work handed to threads; times the loop asked the kernel what is ready
 - calls: calls of functions in the loop's thread, Python's and C's
@@ -50,6 +50,13 @@ def requests(kind: str, session: aioreq.Session, url: str, path: str) -> Work:
         "form": lambda: session.post(url, data=_FORM),
         "file": lambda: session.post(url, files={"file": Path(path)}),
     }
+    if kind == "queue":
+
+        async def at_once(count: int) -> None:
+            await asyncio.gather(*(session.get(url) for _ in range(count)))
+
+        return at_once
+
     one = ways[kind]
 
     async def several(count: int) -> None:
@@ -118,7 +125,8 @@ _MEASURES = {"turns": turns, "calls": calls, "memory": memory}
 
 
 async def main(kind: str, url: str, path: str, count: int, measure: str | None) -> None:
-    async with aioreq.Session(trust_env=False) as session:
+    limits = aioreq.Limits(max_connections=4) if kind == "queue" else None
+    async with aioreq.Session(trust_env=False, limits=limits) as session:
         work = requests(kind, session, url, path)
         await work(_WARM_UP)
         if measure:
