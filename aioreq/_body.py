@@ -34,6 +34,8 @@ from .exceptions import BodyLengthError, FileUnreadable, InvalidBody, RequestExc
 # thread hop no longer shows: 64 KiB blocks reach a quarter of the rate of 1 MiB ones.
 _FIRST_BLOCK = 64 * 1024
 _LARGEST_BLOCK = 1024 * 1024
+# A body up to this size leaves with its head in one write.
+SMALL = 256 * 1024
 # Items taken from a plain iterator in one hop to a thread.
 _BATCH = 1024
 
@@ -67,10 +69,6 @@ class Segment(ABC):
     @abstractmethod
     def chunks(self) -> AsyncGenerator[bytes, None]:
         """The bytes, from the first, ``length`` of them or an error."""
-
-    def read_into(self, place: memoryview) -> None:
-        """Put all of it where there is room for just that. Blocks; only what is in a regular file can do it."""
-        raise NotImplementedError
 
     def require_fresh(self) -> None:  # noqa: B027 - most sources can always be read again
         """Raise UnrewindableBodyError when a source that can be read once only has begun."""
@@ -118,9 +116,6 @@ class FileRegion(Segment):
     def read_now(self) -> bytes:
         """All of it. Blocks: for a worker thread."""
         return self.source.read_whole(self.length)
-
-    def read_into(self, place: memoryview) -> None:
-        self.source.read_into(place)
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         if not self.length:
@@ -498,6 +493,11 @@ class Body:
         body = Body(self.segments, self.content_type, self.params)
         body.length = None
         return body
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it can leave in one write with its head."""
+        return self.can_read_now and self.length is not None and self.length <= SMALL
 
     @property
     def replayable(self) -> bool:

@@ -14,10 +14,12 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from . import _page_cache as page_cache
 from .exceptions import FileChanged, FileIsDirectory, FileUnreadable, InvalidBody
 
-# Windows opens a descriptor in text mode unless told otherwise.
-_OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+# Windows opens a descriptor in text mode unless told otherwise; and without O_NONBLOCK, opening a pipe that has taken a
+# file's place waits for somebody to write to it.
+OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 class Descriptor:
@@ -141,12 +143,18 @@ class FileSource:
         except OSError as error:
             raise FileUnreadable.from_oserror(error, path) from error
         except ValueError as error:
-            raise FileUnreadable(f"{path!r} can't be a path: {error}", filename=path) from error
+            raise no_path(path, error) from error
         if not stat.S_ISREG(status.st_mode):
             raise _not_regular(status, path)
-        if not os.access(path, os.R_OK):
+        # What everybody may read needs no second call; where an access list says otherwise, open() will.
+        if status.st_mode & 0o444 != 0o444 and not os.access(path, os.R_OK):
             raise FileUnreadable.from_oserror(PermissionError(13, "permission denied"), path)
-        return cls(path, status, lambda: os.open(path, _OPEN_FLAGS))
+        return cls.known(path, status)
+
+    @classmethod
+    def known(cls, path: str, status: os.stat_result) -> FileSource:
+        """Describe the regular file at ``path``, which may be read, by its status."""
+        return cls(path, status, lambda: os.open(path, OPEN_FLAGS))
 
     @classmethod
     def from_open_file(cls, file: Any, raw: io.FileIO) -> FileSource:
@@ -200,13 +208,26 @@ class FileSource:
         finally:
             file.close()
 
-    def read_into(self, place: memoryview) -> None:
-        """Open, read as many bytes as there is room for, and close, in one go. Blocks: for a worker thread."""
+    def read_into(self, place: memoryview, *, wait: bool = True) -> bool:
+        """Open, read as many bytes as there is room for, and close, in one go; whether that is done.
+
+        Args:
+            place: where the bytes go.
+            wait: for a worker thread, since it blocks. Else for the event loop: nothing is waited for, and what the
+                system has not in memory is not read.
+        """
+        device = self._identity[0]
+        if not wait and not page_cache.answers(device):
+            return False
         fd = self._open()  # a plain one: no other thread knows of it
         try:
+            if not wait:
+                return page_cache.read(fd, device, place)
+            page_cache.learn(fd, device)
             self.fill(place, fd, 0)
         finally:
             os.close(fd)
+        return True
 
     def fill(self, place: memoryview, fd: int, offset: int) -> None:
         """Read from ``offset`` exactly as many bytes as there is room for, or :class:`FileChanged`. Blocks."""
@@ -225,6 +246,11 @@ class FileSource:
             declared=self.size,
             seen=seen,
         )
+
+
+def no_path(path: str, error: ValueError) -> FileUnreadable:
+    """The error for what names no file on any system."""
+    return FileUnreadable(f"{path!r} can't be a path: {error}", filename=path)
 
 
 def _not_regular(status: os.stat_result, name: str | None) -> FileIsDirectory | InvalidBody:

@@ -18,9 +18,9 @@ PACKAGE = Path(aioreq.__file__).parent
 
 # The rooms from the ground up: each may import what stands before it, and itself.
 ROOMS = [
-    "exceptions", "_version", "_value", "_timeout", "_threads", "_headers", "_files", "_netrc", "_wire", "_body",
-    "_source", "_progress", "_url", "multipart", "_message", "_events", "_rules", "_net", "_session", "_api", "bulk",
-    "__init__", "_cli", "__main__", "testing", "opentelemetry",
+    "exceptions", "_version", "_value", "_timeout", "_threads", "_headers", "_page_cache", "_files", "_netrc", "_wire",
+    "_body", "_source", "_progress", "_url", "multipart", "_message", "_events", "_rules", "_net", "_session", "_api",
+    "bulk", "__init__", "_cli", "__main__", "testing", "opentelemetry",
 ]  # fmt: skip
 STRANGERS = [("_wire", "_rules"), ("_rules", "_wire")]
 WITHOUT_SOCKETS = ("_wire", "_rules", "_message", "_url", "_headers", "exceptions", "multipart", "_events", "_netrc")

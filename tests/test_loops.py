@@ -368,10 +368,10 @@ def test_small_files_that_the_server_is_slow_to_read(
     for path in slow:
         os.truncate(path, 250 * KIB)  # a Unix socket takes less at a time
     held: list[int] = []
-    send_gathered = http1.Exchange._send_gathered
+    send_parcel = http1.Exchange._send_parcel
 
     async def watched(exchange: http1.Exchange, *args: Any) -> None:
-        await send_gathered(exchange, *args)
+        await send_parcel(exchange, *args)
         held.append(exchange._stream.unsent)
 
     @script
@@ -386,7 +386,7 @@ def test_small_files_that_the_server_is_slow_to_read(
         async with FaultServer(served, unix_socket=socket_path, patience=BOUND) as server:
             async with plain.session(unix_socket=socket_path) as session:
                 with monkeypatch.context() as patch:
-                    patch.setattr(http1.Exchange, "_send_gathered", watched)
+                    patch.setattr(http1.Exchange, "_send_parcel", watched)
                     puts = [
                         asyncio.create_task(session.put(f"{server.url}/slow/{path.name}", data=path)) for path in slow
                     ]

@@ -16,8 +16,7 @@ import pytest
 
 import aioreq
 from aioreq import Session, Timeout
-from aioreq._net import http1
-from aioreq._net.gather import gather
+from aioreq._net.parcel import Parcel
 from aioreq._net.stream import ChunkReader, Stream, StreamProtocol, _poll_for
 from aioreq._net.watch import Watch
 from aioreq._wire.tls import TLS
@@ -831,15 +830,19 @@ class TestUnasked:
     async def test_while_a_small_file_is_read(
         self, session: Session, server: FaultServer, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
     ):
-        """Not while a file is gathered into one write: the upload goes out anew, since nothing of it has left."""
+        """Not while a file is packed into one write: the upload goes out anew, since nothing of it has left."""
         begun, go_on = threading.Event(), threading.Event()
 
-        def gather_slowly(*of: Any) -> Any:
+        pack = Parcel.pack
+
+        def pack_slowly(parcel: Parcel, *, wait: bool = True) -> bool:
+            if not wait:
+                return False
             begun.set()
             assert go_on.wait(10)
-            return gather(*of)
+            return pack(parcel)
 
-        monkeypatch.setattr(http1, "gather", gather_slowly)
+        monkeypatch.setattr(Parcel, "pack", pack_slowly)
         (tmp_path / "file").write_bytes(bytes(1000))
         await self.upload_on_a_kept_connection(session, server, tmp_path / "file", begun, go_on)
 

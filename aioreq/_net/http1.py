@@ -29,7 +29,7 @@ from .._threads import READERS
 from .._timeout import Timeout
 from .._wire.http1 import AnswerParser, End, Event, Head, Interim, Whole, encode_fields, encode_head, whole_answer
 from ..exceptions import RemoteProtocolError, RequestException, ServerDisconnected, StreamConsumedError
-from .gather import LARGEST, gather, give_back
+from .parcel import Parcel
 from .send import Sender
 from .stream import BrokenOff, Stream
 
@@ -161,7 +161,7 @@ class Exchange:
             elif body.in_memory:
                 self._send(body.read_now(self._head()))
             else:
-                await self._send_gathered(body)
+                await self._send_parcel(body)
             if self._sending is None:
                 whole = self._whole_answer(await self._stream.receive())
                 if whole is not None:
@@ -211,14 +211,20 @@ class Exchange:
             self._stream.write(data)
         self._written = len(data)
 
-    async def _send_gathered(self, body: Body) -> None:
-        data = await READERS.share(gather, self._head(), body)
-        if not self._stream.quiet:
-            self._refuse_the_unasked()
-        self._stream.write(data)
-        self._written = len(data)
-        if self._stream.is_flushed:
-            give_back(data)
+    async def _send_parcel(self, body: Body) -> None:
+        """Send a whole request with files in it; see :meth:`_send` and :meth:`Stream.post`."""
+        parcel = Parcel(self._head(), body)
+        if self._connection.exchanges > 1 and self._stream.has_company:
+            self._stream.post_parcel(parcel)
+        else:
+            if not parcel.pack(wait=False):
+                await READERS.share(parcel.pack)
+                if not self._stream.quiet:
+                    self._refuse_the_unasked()
+            self._stream.write(parcel.packed)
+            if self._stream.is_flushed:
+                parcel.give_back()
+        self._written = len(parcel)
 
     def _refuse_the_unasked(self) -> None:
         """What comes on a kept connection before the request has left is no answer to it (RFC 9112, section 9.2)."""
@@ -228,11 +234,7 @@ class Exchange:
     def _goes_inline(self, body: Body) -> bool:
         """Whether the request leaves in one write."""
         return (
-            body.length is not None
-            and body.length <= LARGEST
-            and body.can_read_now
-            and "Expect" not in self._request.headers
-            and not Meter.is_wanted(body, self._terms.progress)
+            body.is_small and "Expect" not in self._request.headers and not Meter.is_wanted(body, self._terms.progress)
         )
 
     def _meter(self, body: Body) -> Meter | None:

@@ -28,10 +28,12 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol, cast
 
+from .._threads import READERS
 from .._wire.tls import TLS, are_whole_records
 from ..exceptions import ConnectionError, ReadTimeout, SSLError, WriteTimeout
 from .arrival import Arrival
 from .outbox import outbox_of
+from .parcel import Parcel
 from .stall import LOOKS, kernel_queue
 from .watch import Watch
 
@@ -379,8 +381,8 @@ class Stream:
     """
 
     __slots__ = (
-        "_all_sent", "_is_housekeeping", "_is_lent", "_layers", "_loop", "_outbox", "_poll", "_posted", "_protocol",
-        "_read_limit", "_read_watch", "_reader", "_stock_writer", "_transport", "_write_limit",
+        "_all_sent", "_is_housekeeping", "_is_lent", "_layers", "_loop", "_outbox", "_parcel", "_poll", "_posted",
+        "_protocol", "_read_limit", "_read_watch", "_reader", "_stock_writer", "_transport", "_write_limit",
         "_write_watch", "sending",
     )  # fmt: skip
 
@@ -400,6 +402,7 @@ class Stream:
         self._all_sent = True  # at the last look, and nothing was written since
         self._outbox = outbox_of(loop)
         self._posted: bytes | memoryview | None = None
+        self._parcel: Parcel | None = None
         self._poll: Callable[[], object] | None = None
         self.sending = False
         self._is_lent = False
@@ -455,8 +458,8 @@ class Stream:
         protocol = self._protocol
         if not self._transport.is_closing():
             protocol.held = self._transport.get_write_buffer_size()
-            self._all_sent = not protocol.held and self._posted is None
-        return protocol.held if self._posted is None else protocol.held + len(self._posted)
+            self._all_sent = not protocol.held and self._posted is None and self._parcel is None
+        return protocol.held + len(self._posted or self._parcel or ())
 
     @property
     def is_flushed(self) -> bool:
@@ -523,17 +526,60 @@ class Stream:
         self._posted = data
         self._all_sent = False
 
+    def post_parcel(self, parcel: Parcel) -> None:
+        """Like :meth:`post`, for what is packed just before it leaves. Where a thread has to do that, others go first.
+
+        The answer is waited for meanwhile: that saves a turn of the loop, and a twenty-fifth of a small file's time.
+        """
+        if self._reader.untouched:
+            self._outbox.add(self, self._loop)
+        self._parcel = parcel
+        self._all_sent = False
+
+    @property
+    def has_company(self) -> bool:
+        """Whether other streams of the loop wait for their server."""
+        return self._outbox.waiting > 0
+
     def send_posted(self) -> None:
         """Send what was posted, unless something came that can't be an answer to it."""
-        data = self._posted
-        if data is None or not self._reader.waited_for:
+        data, parcel = self._posted, self._parcel
+        if not self._reader.waited_for:
             return
-        self._posted = None
         try:
-            self._send(data)
+            if parcel is not None:
+                self._pack(parcel)
+            elif data is not None:
+                self._posted = None
+                self._send(data)
         except Exception as error:  # raised to the one who posted it, who waits, and to nobody else
-            self._posted = data
+            self._posted, self._parcel = data, parcel
             self._reader.fail(error)
+
+    def _pack(self, parcel: Parcel) -> None:
+        if parcel.pack(wait=False):
+            self._send_packed(parcel)
+        else:
+            READERS.share(parcel.pack).add_done_callback(partial(self._packed, parcel))
+
+    def _packed(self, parcel: Parcel, packing: asyncio.Future[bool]) -> None:
+        """A thread has done it, or failed to; who posted it may have left meanwhile."""
+        error = packing.exception()
+        if self._parcel is not parcel or not self._reader.waited_for:
+            return
+        try:
+            if error is not None:
+                raise error
+            self._send_packed(parcel)
+        except Exception as error:
+            self._parcel = parcel
+            self._reader.fail(error)
+
+    def _send_packed(self, parcel: Parcel) -> None:
+        self._parcel = None
+        self._send(self._encrypt(parcel.packed, len(self._layers)))
+        if self.is_flushed:
+            parcel.give_back()
 
     def lend(self) -> Callable[[memoryview], bytes | memoryview]:
         """Have a thread write, until :meth:`give_back`: what it is given here turns cleartext into records.
@@ -740,7 +786,7 @@ class Stream:
     def abort(self) -> None:
         """Close at once; what is not sent is dropped."""
         self._protocol.held = self.unsent  # the transport is about to forget it
-        self._posted = None
+        self._posted = self._parcel = None
         self._stop_watching()
         self._transport.abort()
         if self._transport.get_write_buffer_size():

@@ -120,7 +120,8 @@ class Courier:
     async def _exchange(self, request: Request, delivery: Delivery, level: Level) -> Attempt:
         started = perf_counter()
         # While somebody watches, a small body would not leave in one write: it is counted behind that.
-        watch = None if request.data.in_memory else _Watch(self._moved, level.moved)
+        body = request.data
+        watch = None if body.in_memory or body.is_small else _Watch(self._moved, level.moved)
         level.begun(started)
         response = error = None
         try:

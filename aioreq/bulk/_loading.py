@@ -1,7 +1,7 @@
-"""Items made ready to be sent: small files are read whole, large ones described, many to one hop off the loop.
+"""Items made ready to be sent, many at a time: small files are read whole, large ones described.
 
-A hop to a reader thread costs more than a small file, so a batch of them shares it; then the loop has nothing left to
-do for such a file than to send it, in one write with its head.
+What the system has in memory is read in the loop, without waiting. The rest is a reader thread's: a hop there costs
+more than a small file, so a batch of them shares it.
 """
 
 from __future__ import annotations
@@ -10,14 +10,17 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 
-from .._body import Bytes, FileRegion, Segment
+from .. import _page_cache as page_cache
+from .._body import SMALL, Bytes, FileRegion, Segment
+from .._files import OPEN_FLAGS, FileSource, no_path
 from .._source import describe, describe_path
+from .._threads import READERS
 from ..exceptions import FileChanged, FileUnreadable, InvalidBody, RequestException
 from ._delivery import Delivery
 from ._digest import Digest
 
-# A file up to this size is read whole, and leaves with its head in one write.
-SMALL = 256 * 1024
+# A file that the loop can read without waiting is read together with others if it is not larger than this.
+_TINY = 16 * 1024
 # A hop reads this many files, or this many bytes: what waits for a thread must not wait for long.
 BATCH = 32
 BATCH_BYTES = 2 * 1024 * 1024
@@ -26,36 +29,74 @@ _BLOCK = 1024 * 1024
 # What a hop may bring in at most.
 HOP_BYTES = BATCH_BYTES + SMALL
 
-# Without O_NONBLOCK, opening a pipe waits for somebody to write to it.
-_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
-
 
 def is_path(delivery: Delivery) -> bool:
     """Whether it is a file on disk, whose reading needs a thread."""
     return isinstance(delivery.item.source, (str, os.PathLike))
 
 
-def load(deliveries: Iterable[Delivery], digest: Digest | None = None) -> None:
+class Loader:
+    """Makes the deliveries of one job ready.
+
+    Args:
+        digest: what is computed of each, or None.
+    """
+
+    def __init__(self, digest: Digest | None) -> None:
+        self._digest = digest
+        self._may_be_cached = False  # so it was with the last batch that a thread has read
+        self._place = memoryview(bytearray(_TINY))
+
+    async def load(self, batch: list[Delivery]) -> None:
+        """Make a batch ready, as far as it fits into one hop. Whatever goes wrong with one is noted in it."""
+        if not self._may_be_cached or not load_cached(batch, self._place):
+            self._may_be_cached = await READERS.start(load, batch, self._digest)
+
+
+def load(batch: Iterable[Delivery], digest: Digest | None = None) -> bool:
     """Make deliveries ready, until enough bytes are read. Blocks: for a reader thread.
 
     Whatever goes wrong with one is noted in it.
+
+    Returns:
+        Whether more like them may be read without a thread, if the system has them in memory.
     """
-    read = 0
-    for delivery in deliveries:
+    read, may_be_cached = 0, digest is None
+    for delivery in batch:
+        if delivery.ready:
+            continue
         if read >= BATCH_BYTES:
-            return
+            break
         try:
             if is_path(delivery):
-                _load_path(delivery)
+                may_be_cached = _load_path(delivery) and may_be_cached
             if digest is not None and delivery.digest is None:
                 if read and isinstance(delivery.segment, FileRegion):
-                    return  # a large file has a hop of its own, so that nobody waits for its digest
+                    break  # a large file has a hop of its own, so that nobody waits for its digest
                 _compute(delivery, digest)
                 read += delivery.size or 0
         except RequestException as error:
             delivery.problem = error
         delivery.ready = True
         read += delivery.weight
+    return may_be_cached
+
+
+def load_cached(batch: Iterable[Delivery], place: memoryview) -> bool:
+    """Make deliveries ready without waiting for a disk, in the event loop; False if some are left for a thread.
+
+    Args:
+        batch: files on disk.
+        place: where a tiny file has room, for a moment.
+    """
+    for delivery in batch:
+        try:
+            if not _load_cached_path(delivery, place):
+                return False
+        except RequestException as error:
+            delivery.problem = error
+        delivery.ready = True
+    return True
 
 
 def _compute(delivery: Delivery, digest: Digest) -> None:
@@ -80,19 +121,23 @@ def _blocks(region: FileRegion) -> Iterator[bytes]:
         file.close()
 
 
-def _load_path(delivery: Delivery) -> None:
+def _load_path(delivery: Delivery) -> bool:
+    """Whether its device can be asked what the system has in memory."""
     path = delivery.item.path
     assert path is not None
     try:
-        fd = os.open(path, _FLAGS)
+        fd = os.open(path, OPEN_FLAGS)
     except OSError as error:
         raise FileUnreadable.from_oserror(error, path) from error
+    except ValueError as error:
+        raise no_path(path, error) from error
     try:
         status = os.fstat(fd)
         is_small = False
         if stat.S_ISREG(status.st_mode):
             _require_same(delivery, status, path)
             is_small = status.st_size <= SMALL
+            page_cache.learn(fd, status.st_dev)
         if is_small:
             segment: Segment = Bytes(_read(fd, status.st_size, path))
             delivery.weight = status.st_size
@@ -105,6 +150,37 @@ def _load_path(delivery: Delivery) -> None:
     finally:
         os.close(fd)
     _settle(delivery, segment)
+    return page_cache.answers(status.st_dev)
+
+
+def _load_cached_path(delivery: Delivery, place: memoryview) -> bool:
+    """Whether that could be done."""
+    path = delivery.item.path
+    assert path is not None
+    fd = page_cache.open_cached(path)
+    if fd is None:
+        return False
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or not page_cache.answers(status.st_dev):
+            return False
+        _require_same(delivery, status, path)
+        segment = _cached_segment(fd, path, status, place)
+    finally:
+        os.close(fd)
+    if segment is None:
+        return False
+    _settle(delivery, segment)
+    return True
+
+
+def _cached_segment(fd: int, path: str, status: os.stat_result, place: memoryview) -> Segment | None:
+    """Of a tiny file its bytes. A larger one is read when it is sent, straight into its place, if it is there now."""
+    size, device = status.st_size, status.st_dev
+    if size <= _TINY:
+        return Bytes(bytes(place[:size])) if page_cache.read(fd, device, place[:size]) else None
+    is_there = size > SMALL or page_cache.read(fd, device, place[:1])
+    return FileRegion(FileSource.known(path, status)) if is_there else None
 
 
 def _read(fd: int, size: int, path: str) -> bytes:

@@ -32,7 +32,7 @@ from ._job import Job
 from ._journal import Done, Journal
 from ._lanes import Lanes
 from ._ledger import Ledger, description, look_at
-from ._loading import is_path, load, load_other
+from ._loading import Loader, is_path, load_other
 from ._outlet import Outlet
 from ._progress import BulkProgress, Tally
 from ._rate import RateLimit
@@ -81,6 +81,7 @@ class Run:
         self._session = settings.session or _own_session(settings.concurrency.most)
         self._courier = Courier(job, self._session, settings.retry, settings.options, settings.rate_limit, self._moved)
         self._ledger: Ledger | None = None
+        self._loader = Loader(job.digest)
         self._lanes = Lanes(settings.concurrency, settings.memory)
         self._outlet = Outlet(settings.concurrency.most)
         self._tally = Tally(self._loop.time())
@@ -226,7 +227,7 @@ class Run:
             self._spawn(self._read(batch))
 
     async def _read(self, batch: list[Delivery]) -> None:
-        await READERS.start(load, batch, self._job.digest)
+        await self._loader.load(batch)
         self._courier.make_requests(batch)
         self._lanes.put_batch(batch)
         if self._stopping:

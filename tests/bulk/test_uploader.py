@@ -16,6 +16,7 @@ import aiofiles
 import pytest
 
 import aioreq
+from aioreq import _page_cache as page_cache
 from aioreq import _session
 from aioreq.bulk import Upload, UploadResult, _attempt, _loading, bulk_upload
 from aioreq.bulk._feed import feed_from
@@ -323,15 +324,16 @@ class TestBounds:
     async def test_small_files_are_read_in_batches_off_the_loop(
         self, new_bin: Bin, make_files: MakeFiles, monkeypatch: pytest.MonkeyPatch
     ):
-        """Small files are opened in reader threads, many to a hop."""
+        """Small files that the loop can't read without waiting are opened in reader threads, many to a hop."""
         hops: list[tuple[str, int]] = []
         load = _loading.load
 
-        def spy(batch: list[Any], digest: None) -> None:
+        def spy(batch: list[Any], digest: None) -> bool:
             hops.append((threading.current_thread().name, len(batch)))
-            load(batch, digest)
+            return load(batch, digest)
 
-        monkeypatch.setattr("aioreq.bulk._run.load", spy)
+        monkeypatch.setattr(_loading, "load", spy)
+        monkeypatch.setattr(page_cache, "read", lambda *_: False)
         await all_of(bulk_upload(new_bin.url, make_files(320)))
         assert all(name.startswith("aioreq-reader") for name, _ in hops)
         assert sum(number for _, number in hops) == 320

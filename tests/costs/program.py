@@ -3,18 +3,20 @@
     python program.py KIND URL PATH COUNT [MEASURE]
 
 KIND is one of get, form, file, bulk, and queue: GETs that wait for four connections, all at once. PATH is the file that
-goes up. With MEASURE, one of turns, calls and memory, it prints as JSON what COUNT requests took of that, after some to
-warm up; without, the requests are all it does, for somebody who counts from outside.
+goes up. With MEASURE it prints as JSON what COUNT requests took of that, after some to warm up; without, the requests
+are all it does, for somebody who counts from outside.
 
 - turns: callbacks that the event loop ran; work handed to threads; times the loop asked the kernel what is ready
 - calls: calls of functions in the loop's thread, Python's and C's
 - memory: blocks of memory kept that were not there before; objects that only the collector of cycles could free
+- allocations: how often memory was asked for, by whatever thread; for this allocations.c must have been loaded
 """
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import ctypes
 import gc
 import json
 import selectors
@@ -121,7 +123,15 @@ async def memory(work: Work, count: int) -> Counter[str]:
     return Counter(kept=sys.getallocatedblocks() - before, cyclic=cyclic)
 
 
-_MEASURES = {"turns": turns, "calls": calls, "memory": memory}
+async def allocations(work: Work, count: int) -> Counter[str]:
+    made = ctypes.CDLL(None).allocations
+    made.restype = ctypes.c_ulong
+    before = made()
+    await work(count)
+    return Counter(allocations=made() - before)
+
+
+_MEASURES = {"turns": turns, "calls": calls, "memory": memory, "allocations": allocations}
 
 
 async def main(kind: str, url: str, path: str, count: int, measure: str | None) -> None:

@@ -1,0 +1,88 @@
+"""A small upload packed into one buffer: its head, then its body, from wherever that comes.
+
+The buffers are used again: fresh memory for each file costs page faults and one copy more. A buffer may be used again
+only when nobody holds it any more; a transport that could not send all at once does (uvloop always, CPython from 3.12
+on), and then the buffer is left to it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from .._body import Body, Bytes, FileRegion
+
+# A form of more parts than this is left to a thread, even if all its files are in memory: the loop has others to serve.
+_FEW_SEGMENTS = 24
+# Bytes of buffers of each size that are kept for the next ones.
+_KEPT = 4 * 1024 * 1024
+
+# By size, a power of two. The last one given back is taken first: the processor still knows it.
+_free: defaultdict[int, list[bytearray]] = defaultdict(list)
+
+
+class Parcel:
+    """Head and body of a small upload; ``len()`` is its size in bytes.
+
+    Attributes:
+        packed: all of it, between :meth:`pack` and :meth:`give_back`.
+    """
+
+    __slots__ = ("_body", "_head", "_size", "packed")
+
+    packed: memoryview
+
+    def __init__(self, head: bytes, body: Body) -> None:
+        assert body.length is not None
+        self._head, self._body = head, body
+        self._size = len(head) + body.length
+
+    def __len__(self) -> int:
+        return self._size
+
+    def pack(self, *, wait: bool = True) -> bool:
+        """Put everything into a buffer; whether that is done.
+
+        Args:
+            wait: for a worker thread, since it blocks. Else for the event loop: it is done if that needs no disk.
+
+        Raises:
+            FileChanged, FileUnreadable: a file has become shorter, or can't be read.
+        """
+        if not wait and len(self._body.segments) > _FEW_SEGMENTS:
+            return False
+        view = memoryview(_take(1 << (self._size - 1).bit_length()))[: self._size]
+        end = len(self._head)
+        view[:end] = self._head
+        for segment in self._body.segments:
+            start = end
+            end += segment.length  # type: ignore[operator]  # where a body has a length, each of its segments has one
+            if isinstance(segment, Bytes):
+                view[start:end] = segment.data
+                continue
+            assert isinstance(segment, FileRegion)  # what else there is can't be read at once
+            with view[start:end] as place:
+                is_read = segment.source.read_into(place, wait=wait)
+            if not is_read:
+                _give_back(view)
+                return False
+        self.packed = view
+        return True
+
+    def give_back(self) -> None:
+        """What was packed is sent, and held by nobody: its buffer may be used again."""
+        _give_back(self.packed)
+
+
+def _give_back(view: memoryview) -> None:
+    buffer: bytearray = view.obj  # type: ignore[assignment]  # one of our own
+    view.release()
+    free = _free[len(buffer)]
+    if len(free) * len(buffer) < _KEPT:
+        free.append(buffer)
+
+
+def _take(size: int) -> bytearray:
+    try:
+        return _free[size].pop()
+    except IndexError:
+        return bytearray(size)

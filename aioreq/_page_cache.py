@@ -1,0 +1,88 @@
+"""Files that the system has in memory, opened and read without waiting for a disk (Linux).
+
+A hop to a thread costs more than reading a small file from memory; so what is there is read in the event loop, where
+nothing may block. Two calls promise that: ``preadv2`` with ``RWF_NOWAIT`` reads what is in the page cache, and
+``openat2`` with ``RESOLVE_CACHED`` opens what can be found without a look at the disk. What can't be had in this way is
+a thread's to do, and to find out why.
+
+The filesystems of a network, or those that are a program, may have to ask somebody each time a file is opened. None of
+them knows ``RWF_NOWAIT``: so a device is trusted here when a thread has seen there that it does.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+from collections.abc import Callable
+from functools import cache
+
+# From <linux/fcntl.h> and <linux/openat2.h>.
+_AT_FDCWD = -100
+_RESOLVE_CACHED = 0x20
+# Without O_NONBLOCK, opening a pipe waits for somebody to write to it.
+_HOW = struct.pack("=QQQ", os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0), 0, _RESOLVE_CACHED)
+# Its number where system calls are numbered as on all newer architectures; on MIPS and Alpha it is another one.
+_OPENAT2 = 437
+_MACHINES = ("x86_64", "aarch64", "riscv64", "ppc64le", "s390x")
+
+# By st_dev: whether its files can be read without waiting.
+_devices: dict[int, bool] = {}
+
+
+def learn(fd: int, device: int) -> None:
+    """Find out, from one of its files, whether a device can be asked. May block."""
+    if device not in _devices:
+        _devices[device] = _read(fd, bytearray(1)) is not None
+
+
+def answers(device: int) -> bool:
+    """Whether the device is known as one that can be asked."""
+    return _devices.get(device, False)
+
+
+def forget(device: int) -> None:
+    """Look anew when a thread reads from the device again."""
+    _devices.pop(device, None)
+
+
+def read(fd: int, device: int, place: memoryview) -> bool:
+    """Fill the place with a file's first bytes; False if not all of them are in memory, or in the file."""
+    count = _read(fd, place)
+    if count is None:  # the number belongs to another device now
+        forget(device)
+    return count == len(place)
+
+
+def _read(fd: int, place: bytearray | memoryview) -> int | None:
+    """How many bytes could be read at once; None if this can't be asked of the file."""
+    if not hasattr(os, "RWF_NOWAIT"):
+        return None
+    try:
+        return os.preadv(fd, [place], 0, os.RWF_NOWAIT)
+    except BlockingIOError:
+        return 0
+    except OSError:
+        return None
+
+
+def open_cached(path: str) -> int | None:
+    """A descriptor for reading, or None if there is none to be had without waiting."""
+    call = _syscall()
+    if call is None or "\0" in path:  # it would end there
+        return None
+    fd = call(_OPENAT2, _AT_FDCWD, os.fsencode(path), _HOW, len(_HOW))
+    return None if fd < 0 else fd
+
+
+@cache
+def _syscall() -> Callable[..., int] | None:
+    """``syscall(2)``, since Python has no ``openat2``; None elsewhere."""
+    if sys.platform != "linux" or os.uname().machine not in _MACHINES:
+        return None
+    import ctypes  # not before it is needed
+
+    call = ctypes.CDLL(None).syscall
+    call.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t)
+    call.restype = ctypes.c_long
+    return call
