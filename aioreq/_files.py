@@ -229,6 +229,20 @@ class FileSource:
             os.close(fd)
         return True
 
+    def open_cached(self, length: int) -> int | None:
+        """A descriptor, for the caller to close, if the first ``length`` bytes are in memory; does not block.
+
+        Raises:
+            FileChanged, FileUnreadable: see :meth:`open`.
+        """
+        if not page_cache.answers(self._identity[0]):
+            return None
+        fd = self._open()
+        if page_cache.holds(fd, length):
+            return fd
+        os.close(fd)
+        return None
+
     def fill(self, place: memoryview, fd: int, offset: int) -> None:
         """Read from ``offset`` exactly as many bytes as there is room for, or :class:`FileChanged`. Blocks."""
         at = _pread_into(fd, place, offset, self.name)

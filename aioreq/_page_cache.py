@@ -1,9 +1,9 @@
 """Files that the system has in memory, opened and read without waiting for a disk (Linux).
 
 A hop to a thread costs more than reading a small file from memory; so what is there is read in the event loop, where
-nothing may block. Two calls promise that: ``preadv2`` with ``RWF_NOWAIT`` reads what is in the page cache, and
-``openat2`` with ``RESOLVE_CACHED`` opens what can be found without a look at the disk. What can't be had in this way is
-a thread's to do, and to find out why.
+nothing may block. ``preadv2`` with ``RWF_NOWAIT`` reads what is in the page cache, ``cachestat`` (Linux 6.5) tells how
+much is, and ``openat2`` with ``RESOLVE_CACHED`` (Linux 5.12) opens what can be found without a look at the disk. What
+can't be had in this way is a thread's to do, and to find out why.
 
 The filesystems of a network, or those that are a program, may have to ask somebody each time a file is opened. None of
 them knows ``RWF_NOWAIT``: so a device is trusted here when a thread has seen there that it does.
@@ -16,14 +16,15 @@ import struct
 import sys
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 # From <linux/fcntl.h> and <linux/openat2.h>.
 _AT_FDCWD = -100
 _RESOLVE_CACHED = 0x20
 # Without O_NONBLOCK, opening a pipe waits for somebody to write to it.
 _HOW = struct.pack("=QQQ", os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0), 0, _RESOLVE_CACHED)
-# Its number where system calls are numbered as on all newer architectures; on MIPS and Alpha it is another one.
-_OPENAT2 = 437
+# Their numbers where system calls are numbered as on all newer architectures; on MIPS and Alpha they are others.
+_OPENAT2, _CACHESTAT = 437, 451
 _MACHINES = ("x86_64", "aarch64", "riscv64", "ppc64le", "s390x")
 
 # By st_dev: whether its files can be read without waiting.
@@ -75,14 +76,37 @@ def open_cached(path: str) -> int | None:
     return None if fd < 0 else fd
 
 
+def holds(fd: int, size: int) -> bool:
+    """Whether the first bytes of a file are in memory, all of them."""
+    call = _syscall()
+    if call is None:
+        return False
+    found = _counts()()
+    failed = call(_CACHESTAT, fd, struct.pack("=QQ", 0, size), found, 0)
+    return not failed and int(found[0]) * _page_size() >= size
+
+
+@cache
+def _page_size() -> int:
+    return os.sysconf("SC_PAGE_SIZE")
+
+
 @cache
 def _syscall() -> Callable[..., int] | None:
-    """``syscall(2)``, since Python has no ``openat2``; None elsewhere."""
+    """``syscall(2)``, since Python has neither of these calls; None elsewhere."""
     if sys.platform != "linux" or os.uname().machine not in _MACHINES:
         return None
     import ctypes  # not before it is needed
 
     call = ctypes.CDLL(None).syscall
-    call.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t)
+    call.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_long)
     call.restype = ctypes.c_long
     return call
+
+
+@cache
+def _counts() -> Callable[[], Any]:
+    """Room for what ``cachestat`` finds: pages in memory first, then four numbers of other kinds."""
+    import ctypes
+
+    return ctypes.c_uint64 * 5

@@ -214,17 +214,16 @@ class Exchange:
     async def _send_parcel(self, body: Body) -> None:
         """Send a whole request with files in it; see :meth:`_send` and :meth:`Stream.post`."""
         parcel = Parcel(self._head(), body)
+        size = self._written = len(parcel)
         if self._connection.exchanges > 1 and self._stream.has_company:
             self._stream.post_parcel(parcel)
-        else:
-            if not parcel.pack(wait=False):
-                await READERS.share(parcel.pack)
-                if not self._stream.quiet:
-                    self._refuse_the_unasked()
-            self._stream.write(parcel.packed)
-            if self._stream.is_flushed:
-                parcel.give_back()
-        self._written = len(parcel)
+        elif not self._stream.send_parcel(parcel):
+            self._written = 0
+            await READERS.share(parcel.pack)
+            if not self._stream.quiet:
+                self._refuse_the_unasked()
+            self._written = size
+            self._stream.send_parcel(parcel)
 
     def _refuse_the_unasked(self) -> None:
         """What comes on a kept connection before the request has left is no answer to it (RFC 9112, section 9.2)."""

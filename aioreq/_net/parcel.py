@@ -21,23 +21,45 @@ _free: defaultdict[int, list[bytearray]] = defaultdict(list)
 
 
 class Parcel:
-    """Head and body of a small upload; ``len()`` is its size in bytes.
+    """Head and body of a small upload. ``len()`` is the number of bytes that have not left.
 
     Attributes:
-        packed: all of it, between :meth:`pack` and :meth:`give_back`.
+        packed: all of it in a buffer, between :meth:`pack` and :meth:`give_back`.
     """
 
-    __slots__ = ("_body", "_head", "_size", "packed")
-
-    packed: memoryview
+    __slots__ = ("_body", "_head", "_left", "_size", "packed")
 
     def __init__(self, head: bytes, body: Body) -> None:
         assert body.length is not None
         self._head, self._body = head, body
-        self._size = len(head) + body.length
+        self._left = self._size = len(head) + body.length
+        self.packed: memoryview | None = None
 
     def __len__(self) -> int:
-        return self._size
+        return self._left
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether some of it has left."""
+        return self._left < self._size
+
+    def lone_file(self) -> tuple[bytes, FileRegion, bytes] | None:
+        """The only file in it, with what stands before and behind; or None."""
+        before, behind = [self._head], list[bytes]()
+        file: FileRegion | None = None
+        for segment in self._body.segments:
+            if isinstance(segment, Bytes):
+                (before if file is None else behind).append(segment.data)
+            elif file is not None:
+                return None
+            else:
+                assert isinstance(segment, FileRegion)  # what else there is can't be read at once
+                file = segment
+        return None if file is None else (b"".join(before), file, b"".join(behind))
+
+    def taken(self, size: int) -> None:
+        """So many bytes have left, by another way than from the buffer."""
+        self._left -= size
 
     def pack(self, *, wait: bool = True) -> bool:
         """Put everything into a buffer; whether that is done.
@@ -68,8 +90,15 @@ class Parcel:
         self.packed = view
         return True
 
+    @property
+    def rest(self) -> memoryview:
+        """What has not left, in the buffer."""
+        assert self.packed is not None
+        return self.packed[self._size - self._left :]
+
     def give_back(self) -> None:
         """What was packed is sent, and held by nobody: its buffer may be used again."""
+        assert self.packed is not None
         _give_back(self.packed)
 
 

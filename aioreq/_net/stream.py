@@ -32,6 +32,7 @@ from .._threads import READERS
 from .._wire.tls import TLS, are_whole_records
 from ..exceptions import ConnectionError, ReadTimeout, SSLError, WriteTimeout
 from .arrival import Arrival
+from .handover import hand_over
 from .outbox import outbox_of
 from .parcel import Parcel
 from .stall import LOOKS, kernel_queue
@@ -526,6 +527,31 @@ class Stream:
         self._posted = data
         self._all_sent = False
 
+    def send_parcel(self, parcel: Parcel) -> bool:
+        """Send a whole request, if that needs no disk or it is packed; False if a thread has to pack it first.
+
+        Raises:
+            FileChanged, FileUnreadable: a file has become shorter, or can't be read.
+        """
+        self._parcel = parcel
+        self._all_sent = False
+        if parcel.packed is None:
+            transport = self._transport
+            if self.is_plain and not transport.get_write_buffer_size() and not transport.is_closing():
+                hand_over(parcel, transport.get_extra_info("socket"))
+            # Of what has begun to leave, the rest was in memory a moment ago.
+            if parcel and not parcel.pack(wait=parcel.has_begun):
+                self._parcel = None
+                return False
+        self._parcel = None
+        if not parcel:
+            self._all_sent = True
+            return True
+        self._send(self._encrypt(parcel.rest, len(self._layers)))
+        if self.is_flushed:
+            parcel.give_back()
+        return True
+
     def post_parcel(self, parcel: Parcel) -> None:
         """Like :meth:`post`, for what is packed just before it leaves. Where a thread has to do that, others go first.
 
@@ -548,7 +574,7 @@ class Stream:
             return
         try:
             if parcel is not None:
-                self._pack(parcel)
+                self._send_posted_parcel(parcel)
             elif data is not None:
                 self._posted = None
                 self._send(data)
@@ -556,30 +582,20 @@ class Stream:
             self._posted, self._parcel = data, parcel
             self._reader.fail(error)
 
-    def _pack(self, parcel: Parcel) -> None:
-        if parcel.pack(wait=False):
-            self._send_packed(parcel)
-        else:
+    def _send_posted_parcel(self, parcel: Parcel) -> None:
+        if not self.send_parcel(parcel):
+            self._parcel = parcel
             READERS.share(parcel.pack).add_done_callback(partial(self._packed, parcel))
 
     def _packed(self, parcel: Parcel, packing: asyncio.Future[bool]) -> None:
         """A thread has done it, or failed to; who posted it may have left meanwhile."""
         error = packing.exception()
-        if self._parcel is not parcel or not self._reader.waited_for:
+        if self._parcel is not parcel:
             return
-        try:
-            if error is not None:
-                raise error
-            self._send_packed(parcel)
-        except Exception as error:
-            self._parcel = parcel
+        if error is None:
+            self.send_posted()
+        elif self._reader.waited_for:
             self._reader.fail(error)
-
-    def _send_packed(self, parcel: Parcel) -> None:
-        self._parcel = None
-        self._send(self._encrypt(parcel.packed, len(self._layers)))
-        if self.is_flushed:
-            parcel.give_back()
 
     def lend(self) -> Callable[[memoryview], bytes | memoryview]:
         """Have a thread write, until :meth:`give_back`: what it is given here turns cleartext into records.
