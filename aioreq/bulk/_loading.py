@@ -31,7 +31,7 @@ HOP_BYTES = BATCH_BYTES + SMALL
 
 
 def is_path(delivery: Delivery) -> bool:
-    """Whether it is a file on disk, whose reading needs a thread."""
+    """Whether it is a file on disk, which must be opened and read."""
     return isinstance(delivery.item.source, (str, os.PathLike))
 
 
