@@ -569,21 +569,30 @@ class Stream:
 
     def send_posted(self) -> None:
         """Send what was posted, unless something came that can't be an answer to it."""
-        data, parcel = self._posted, self._parcel
+        data = self._posted
         if not self._reader.waited_for:
             return
+        if data is None:
+            self._send_posted_parcel()
+            return
+        self._posted = None
         try:
-            if parcel is not None:
-                self._send_posted_parcel(parcel)
-            elif data is not None:
-                self._posted = None
-                self._send(data)
+            self._send(data)
         except Exception as error:  # raised to the one who posted it, who waits, and to nobody else
-            self._posted, self._parcel = data, parcel
+            self._posted = data
             self._reader.fail(error)
 
-    def _send_posted_parcel(self, parcel: Parcel) -> None:
-        if not self.send_parcel(parcel):
+    def _send_posted_parcel(self) -> None:
+        parcel = self._parcel
+        if parcel is None:
+            return
+        try:
+            is_sent = self.send_parcel(parcel)
+        except Exception as error:  # see above
+            self._parcel = parcel
+            self._reader.fail(error)
+            return
+        if not is_sent:
             self._parcel = parcel
             READERS.share(parcel.pack).add_done_callback(partial(self._packed, parcel))
 
