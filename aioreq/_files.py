@@ -12,14 +12,16 @@ import os
 import stat
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from . import _page_cache as page_cache
 from .exceptions import FileChanged, FileIsDirectory, FileUnreadable, InvalidBody
 
-# Windows opens a descriptor in text mode unless told otherwise; and without O_NONBLOCK, opening a pipe that has taken a
-# file's place waits for somebody to write to it.
-OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+# Windows opens a descriptor in text mode unless told otherwise.
+_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+# Without it, opening a pipe that has taken a file's place waits for somebody to write to it.
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 
 
 class Descriptor:
@@ -116,15 +118,34 @@ def _pread_into(fd: int, place: memoryview, offset: int, name: str | None) -> in
         raise FileUnreadable.from_oserror(error, name) from error
 
 
+def open_file(path: str, wait: bool = True) -> int:
+    """A descriptor for reading.
+
+    Raises:
+        BlockingIOError: somebody has a lease on it (fcntl(2)), and ``wait`` is false; he has been asked to give it up.
+    """
+    try:
+        return os.open(path, _FLAGS | _NONBLOCK)
+    except BlockingIOError:
+        if not wait:
+            raise
+        return os.open(path, _FLAGS)
+
+
 class FileSource:
     """A regular file and the size it had when it was described.
 
     Attributes:
         name: the path, or the open file's name, for messages.
         size: bytes, by ``fstat``; exactly these many are sent.
+
+    Args:
+        name: see above.
+        status: the file's.
+        opener: gives a descriptor; called with whether it may wait for that.
     """
 
-    def __init__(self, name: str | None, status: os.stat_result, opener: Callable[[], int]) -> None:
+    def __init__(self, name: str | None, status: os.stat_result, opener: Callable[[bool], int]) -> None:
         self.name = name
         self.size = status.st_size
         self._identity = (status.st_dev, status.st_ino)
@@ -154,7 +175,7 @@ class FileSource:
     @classmethod
     def known(cls, path: str, status: os.stat_result) -> FileSource:
         """Describe the regular file at ``path``, which may be read, by its status."""
-        return cls(path, status, lambda: os.open(path, OPEN_FLAGS))
+        return cls(path, status, partial(open_file, path))
 
     @classmethod
     def from_open_file(cls, file: Any, raw: io.FileIO) -> FileSource:
@@ -170,7 +191,7 @@ class FileSource:
         status = os.fstat(raw.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise _not_regular(status, name)
-        return cls(name, status, lambda: os.dup(raw.fileno()))
+        return cls(name, status, lambda _: os.dup(raw.fileno()))
 
     def open(self) -> OpenFile:
         """Open the file and hold it against its description. Blocks: for a worker thread.
@@ -183,11 +204,22 @@ class FileSource:
 
     def _open(self) -> int:
         try:
-            fd = self._opener()
+            fd = self._opener(True)
         except OSError as error:
             raise FileUnreadable.from_oserror(error, self.name) from error
         except ValueError as error:  # fileno() of a closed file
             raise FileUnreadable(f"the file {self.name!r} was closed before its bytes were due") from error
+        return self._checked(fd)
+
+    def _open_now(self) -> int | None:
+        """Without waiting; None if that can't be, and a thread finds out why. The path was looked up before."""
+        try:
+            fd = self._opener(False)
+        except (OSError, ValueError):
+            return None
+        return self._checked(fd)
+
+    def _checked(self, fd: int) -> int:
         try:
             self._check(os.fstat(fd))
         except BaseException:
@@ -208,36 +240,37 @@ class FileSource:
         finally:
             file.close()
 
-    def read_into(self, place: memoryview, *, wait: bool = True) -> bool:
-        """Open, read as many bytes as there is room for, and close, in one go; whether that is done.
-
-        Args:
-            place: where the bytes go.
-            wait: for a worker thread, since it blocks. Else for the event loop: nothing is waited for, and what the
-                system has not in memory is not read.
-        """
-        device = self._identity[0]
-        if not wait and not page_cache.answers(device):
-            return False
+    def read_into(self, place: memoryview) -> None:
+        """Open, read as many bytes as there is room for, and close, in one go. Blocks: for a worker thread."""
         fd = self._open()  # a plain one: no other thread knows of it
         try:
-            if not wait:
-                return page_cache.read(fd, device, place)
-            page_cache.learn(fd, device)
+            page_cache.learn(fd, self._identity[0])
             self.fill(place, fd, 0)
         finally:
             os.close(fd)
-        return True
 
-    def open_cached(self, length: int) -> int | None:
-        """A descriptor, for the caller to close, if the first ``length`` bytes are in memory; does not block.
+    def read_cached_into(self, place: memoryview) -> bool:
+        """The same for the event loop: False if the system has not all of it in memory, or it can't be opened now.
 
         Raises:
-            FileChanged, FileUnreadable: see :meth:`open`.
+            FileChanged: see :meth:`open`.
         """
-        if not page_cache.answers(self._identity[0]):
+        device = self._identity[0]
+        if not page_cache.answers(device) or (fd := self._open_now()) is None:
+            return False
+        try:
+            return page_cache.read(fd, device, place)
+        finally:
+            os.close(fd)
+
+    def open_cached(self, length: int) -> int | None:
+        """A descriptor, for the caller to close, if the first ``length`` bytes are in memory: for the event loop.
+
+        Raises:
+            FileChanged: see :meth:`open`.
+        """
+        if not page_cache.answers(self._identity[0]) or (fd := self._open_now()) is None:
             return None
-        fd = self._open()
         if page_cache.holds(fd, length):
             return fd
         os.close(fd)

@@ -2,11 +2,11 @@
 
 A hop to a thread costs more than reading a small file from memory; so what is there is read in the event loop, where
 nothing may block. ``preadv2`` with ``RWF_NOWAIT`` reads what is in the page cache, ``cachestat`` (Linux 6.5) tells how
-much is, and ``openat2`` with ``RESOLVE_CACHED`` (Linux 5.12) opens what can be found without a look at the disk. What
-can't be had in this way is a thread's to do, and to find out why.
+much is, and ``openat2`` with ``RESOLVE_CACHED`` (Linux 5.12) opens what nobody has looked up before, if no look at the
+disk is needed for that. What can't be had in this way is a thread's to do, and to find out why.
 
-The filesystems of a network, or those that are a program, may have to ask somebody each time a file is opened. None of
-them knows ``RWF_NOWAIT``: so a device is trusted here when a thread has seen there that it does.
+The filesystems of a network, or those that are a program, may have to ask somebody each time a file is opened. Hardly
+any of them knows ``RWF_NOWAIT``: so a device is trusted here when a thread has seen there that it does.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ def read(fd: int, device: int, place: memoryview) -> bool:
     return count == len(place)
 
 
-def _read(fd: int, place: bytearray | memoryview) -> int | None:
+def _read(fd: int, place: bytearray | memoryview, offset: int = 0) -> int | None:
     """How many bytes could be read at once; None if this can't be asked of the file."""
     if not hasattr(os, "RWF_NOWAIT"):
         return None
     try:
-        return os.preadv(fd, [place], 0, os.RWF_NOWAIT)
+        return os.preadv(fd, [place], offset, os.RWF_NOWAIT)
     except BlockingIOError:
         return 0
     except OSError:
@@ -72,18 +72,24 @@ def open_cached(path: str) -> int | None:
     call = _syscall()
     if call is None or "\0" in path:  # it would end there
         return None
-    fd = call(_OPENAT2, _AT_FDCWD, os.fsencode(path), _HOW, len(_HOW))
+    try:
+        name = os.fsencode(path)
+    except UnicodeEncodeError:
+        return None
+    fd = call(_OPENAT2, _AT_FDCWD, name, _HOW, len(_HOW))
     return None if fd < 0 else fd
 
 
 def holds(fd: int, size: int) -> bool:
-    """Whether the first bytes of a file are in memory, all of them."""
+    """Whether the first bytes of a file, one or more, are in memory, as far as can be told: they can go at any time."""
     call = _syscall()
     if call is None:
         return False
     found = _counts()()
-    failed = call(_CACHESTAT, fd, struct.pack("=QQ", 0, size), found, 0)
-    return not failed and int(found[0]) * _page_size() >= size
+    if call(_CACHESTAT, fd, struct.pack("=QQ", 0, size), found, 0) or int(found[0]) * _page_size() < size:
+        return False
+    # Pages that are on their way from the disk count, too; as a rule they arrive in their order.
+    return _read(fd, bytearray(1), size - 1) == 1
 
 
 @cache

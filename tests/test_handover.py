@@ -169,6 +169,17 @@ class TestLeftToOthers:
             assert server.requests[0].body == path.read_bytes()
         assert sendfile.calls == []
 
+    def test_what_is_on_its_way_from_the_disk(self, path: Path, monkeypatch: pytest.MonkeyPatch):
+        """The system counts such pages as well; they can't be read yet."""
+
+        def not_yet(_fd: int, _buffers: Any, offset: int, _flags: int) -> int:
+            assert offset == 64 * KIB - 1
+            raise BlockingIOError(errno.EAGAIN, "not yet")
+
+        with path.open("rb") as file:
+            monkeypatch.setattr(os, "preadv", not_yet)
+            assert not page_cache.holds(file.fileno(), 64 * KIB)
+
     def test_what_is_in_memory(self, path: Path):
         """The system tells, page by page."""
         with path.open("rb") as file:

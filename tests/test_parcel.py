@@ -25,6 +25,7 @@ from aioreq._files import FileSource
 from aioreq._net import parcel as parcels
 from aioreq._net.parcel import Parcel
 from aioreq._net.stall import LOOKS
+from aioreq._net.stream import Stream
 from aioreq._net.watch import Watch
 from aioreq.testing import Exchange, FaultServer, faults, script
 from tests.cached_files import require_device_that_answers
@@ -101,8 +102,11 @@ class TestBuffers:
         """A file is opened even if it has no byte: it could be gone."""
         body = body_of(tmp_path / "file", b"")
         (tmp_path / "file").unlink()
+        parcel = Parcel(HEAD, body)
+        if not wait:
+            assert not parcel.pack(wait=False)  # why not is a thread's to find out
         with pytest.raises(aioreq.FileMissing):
-            packed(body, wait=wait)
+            parcel.pack()
 
     def test_not_all_are_kept(self, free: dict[int, list[bytearray]], tmp_path: Path, wait: bool):
         """However many were in use at a time, 4 MiB of each size are kept."""
@@ -191,8 +195,9 @@ class TestWithoutWaiting:
         """... is not opened in the loop: a filesystem of the network would ask somebody else."""
         page_cache.forget(tmp_path.stat().st_dev)
         opened = []
-        source = FileSource("far", tmp_path.stat(), lambda: opened.append("far") or 0)
-        assert not source.read_into(memoryview(bytearray(1)), wait=False)
+        source = FileSource("far", tmp_path.stat(), lambda wait: opened.append(wait) or 0)
+        assert not source.read_cached_into(memoryview(bytearray(1)))
+        assert source.open_cached(1) is None
         assert not opened
 
 
@@ -255,6 +260,31 @@ def files(tmp_path: Path) -> list[Path]:
 
 def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+class SlowDisk:
+    """Parcels are left to a thread, which stays in its work until `done` is set."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun, self.done, self.left = threading.Event(), threading.Event(), threading.Event()
+        self._pack = Parcel.pack
+        monkeypatch.setattr(page_cache, "holds", lambda _fd, _size: False)
+        monkeypatch.setattr(Parcel, "pack", lambda parcel, wait=True: wait and self.pack(parcel))
+
+    def pack(self, parcel: Parcel) -> bool:
+        self.begun.set()
+        try:
+            assert self.done.wait(10)
+            return self._pack(parcel)
+        finally:
+            self.left.set()
+
+
+@pytest.fixture
+def slow_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowDisk]:
+    disk = SlowDisk(monkeypatch)
+    yield disk
+    disk.done.set()
 
 
 class TestUploads:
@@ -336,6 +366,28 @@ class TestUploads:
         assert caught.value.sent == 0
         assert server.requests == []
 
+    async def test_the_server_refuses_while_a_thread_reads(
+        self, certificates: Certificates, tmp_path: Path, slow_disk: SlowDisk
+    ):
+        """TLS can't be spoken any more when the file has been read: nothing of it has left, and the error says so."""
+        path = tmp_path / "file"
+        path.write_bytes(b"x" * 1000)
+        context = certificates.server_context()
+        context.load_verify_locations(certificates.authority)
+        context.verify_mode = ssl.CERT_REQUIRED
+        with FaultServer(faults.ok(), tls=context) as server:
+            async with Session(verify=certificates.authority, trust_env=False) as session:
+                call = asyncio.create_task(session.post(server.url, data=path))
+                await asyncio.to_thread(slow_disk.begun.wait, 10)
+                [connection] = session.pool._busy
+                while connection.stream._reader.untouched:
+                    await asyncio.sleep(0)
+                slow_disk.done.set()
+                with pytest.raises(aioreq.SSLError) as caught:
+                    await call
+        assert caught.value.sent == 0
+        assert server.requests == []
+
     async def test_time_is_over_before_anything_has_left(
         self, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ):
@@ -391,29 +443,17 @@ async def kept(server_context: Any, session: Session) -> AsyncIterator[Kept]:
         assert (await company).status_code == 200
 
 
-class SlowDisk:
-    """Parcels are left to a thread, which stays in its work until `done` is set."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.begun, self.done, self.left = threading.Event(), threading.Event(), threading.Event()
-        self._pack = Parcel.pack
-        monkeypatch.setattr(page_cache, "holds", lambda _fd, _size: False)
-        monkeypatch.setattr(Parcel, "pack", lambda parcel, wait=True: wait and self.pack(parcel))
-
-    def pack(self, parcel: Parcel) -> bool:
-        self.begun.set()
-        try:
-            assert self.done.wait(10)
-            return self._pack(parcel)
-        finally:
-            self.left.set()
-
-
-@pytest.fixture
-def slow_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowDisk]:
-    disk = SlowDisk(monkeypatch)
-    yield disk
-    disk.done.set()
+@script
+async def asks_for_a_certificate(exchange: Exchange) -> None:
+    """Answer, and when the test says so, ask for the client's certificate in the middle of the connection's life."""
+    await exchange.read_body()
+    await exchange.answer()
+    if exchange.request.method == "GET":
+        await exchange.pause("ask")
+        tls = exchange._stream._tls
+        tls.verify_client_post_handshake()
+        tls.do_handshake()
+        await exchange._stream._flush()
 
 
 class TestAmongOthers:
@@ -490,8 +530,11 @@ class TestAmongOthers:
     async def test_a_slow_disk_is_no_silent_server(
         self, kept: Kept, files: list[Path], slow_disk: SlowDisk, monkeypatch: pytest.MonkeyPatch
     ):
-        """The limits on the server's silence don't run while the file is read."""
+        """The limits on the server's silence don't run while the file is read, nor does one that ran before."""
         looks = itertools.count()
+        [connection] = kept.session.pool._idle
+        connection.stream._write_limit = 0.02
+        connection.stream._watch_writing(0.02)
         due = Watch.due
 
         def counted(watch: Watch) -> None:
@@ -503,6 +546,44 @@ class TestAmongOthers:
         response = await kept.upload(files[0], timeout=Timeout(read=0.02, write=0.02))
         assert response.json()["sha256"] == digest(files[0])
         assert next(looks) > 3 * LOOKS
+
+    async def test_tls_has_to_say_something_meanwhile(
+        self, certificates: Certificates, tmp_path: Path, slow_disk: SlowDisk, monkeypatch: pytest.MonkeyPatch
+    ):
+        """The upload is not taken for sent by that."""
+        path = tmp_path / "file"
+        path.write_bytes(b"x" * 1000)
+        server_context, client_context = certificates.asking_late()
+        answered = asyncio.Event()
+        send = Stream._send
+
+        def watched(stream: Stream, data: bytes | memoryview) -> None:
+            send(stream, data)
+            if stream._parcel is not None:
+                answered.set()
+
+        async with AsyncExitStack() as stack:
+            served = {"/": asks_for_a_certificate(), "/held": held()}
+            server = stack.enter_context(FaultServer(served, tls=server_context))
+            session = await stack.enter_async_context(Session(verify=client_context, trust_env=False))
+            company = asyncio.create_task(session.get(server.url + "/held"))
+            await server.reached("held")
+            await session.get(server.url)
+            [connection] = session.pool._idle
+            call = asyncio.create_task(session.post(server.url, data=path))
+            await asyncio.to_thread(slow_disk.begun.wait, 10)
+            unsent = connection.stream.unsent
+            assert unsent > 1000
+            with monkeypatch.context() as patch:
+                patch.setattr(Stream, "_send", watched)
+                server.release("ask")
+                await asyncio.wait_for(answered.wait(), 10)
+                assert connection.stream.unsent == unsent
+            slow_disk.done.set()
+            assert (await call).json()["received"] == 1000
+            server.release("held")
+            await company
+        assert [request.complete for request in server.requests if request.method == "POST"] == [True]
 
     async def test_the_server_goes_while_a_thread_reads(self, kept: Kept, files: list[Path], slow_disk: SlowDisk):
         """The upload goes out anew, on another connection: nothing of it has left on that one."""

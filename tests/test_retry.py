@@ -242,11 +242,14 @@ class TestRetryAfter:
         (prepared("POST", data=b"x"), 1, False),
         (prepared("POST", data=b"x"), None, False),
         (prepared("POST"), None, False),
+        (prepared("POST", data=iter([]), headers={"Content-Length": "0"}), 0, False),
+        (prepared("POST", data=iter([]), headers={"Transfer-Encoding": "chunked"}), 0, False),
+        (prepared("PUT", data=iter([]), headers={"Content-Length": "0"}), 0, True),
     ],
     ids=repr,
 )
 def test_a_request_that_a_dead_connection_swallowed(request_: PreparedRequest, sent: int | None, may: bool):
-    """It goes out on another one when it is idempotent, or when nothing of its body was sent."""
+    """It goes out on another one when it is idempotent, or when nothing of its body was sent, which had something."""
     assert may_send_again(request_, sent) is may
 
 

@@ -18,14 +18,14 @@ _WORTH_IT = 16 * 1024
 
 
 def hand_over(parcel: Parcel, sock: TransportSocket) -> None:
-    """Have the kernel send as much as it takes at once, for which nothing need be read from a disk.
+    """Have the kernel send as much as it takes at once, if it has the file in memory, as far as can be told.
 
     Args:
         parcel: it knows what has left; most often that is nothing or all.
         sock: a socket that does not block, with nothing before it that waits to be sent.
 
     Raises:
-        FileChanged, FileUnreadable: before anything has left.
+        FileChanged: before anything has left.
     """
     if len(parcel) < _WORTH_IT or (lone := parcel.lone_file()) is None:
         return

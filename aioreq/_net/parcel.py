@@ -83,8 +83,11 @@ class Parcel:
                 continue
             assert isinstance(segment, FileRegion)  # what else there is can't be read at once
             with view[start:end] as place:
-                is_read = segment.source.read_into(place, wait=wait)
-            if not is_read:
+                if wait:
+                    segment.source.read_into(place)
+                    continue
+                is_there = segment.source.read_cached_into(place)
+            if not is_there:
                 _give_back(view)
                 return False
         self.packed = view

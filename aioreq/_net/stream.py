@@ -530,6 +530,8 @@ class Stream:
     def send_parcel(self, parcel: Parcel) -> bool:
         """Send a whole request, if that needs no disk or it is packed; False if a thread has to pack it first.
 
+        Does not block, but for the rest of a file that was in memory a moment ago, when the kernel has taken a part.
+
         Raises:
             FileChanged, FileUnreadable: a file has become shorter, or can't be read.
         """
@@ -539,15 +541,16 @@ class Stream:
             transport = self._transport
             if self.is_plain and not transport.get_write_buffer_size() and not transport.is_closing():
                 hand_over(parcel, transport.get_extra_info("socket"))
-            # Of what has begun to leave, the rest was in memory a moment ago.
             if parcel and not parcel.pack(wait=parcel.has_begun):
                 self._parcel = None
                 return False
-        self._parcel = None
         if not parcel:
+            self._parcel = None
             self._all_sent = True
             return True
-        self._send(self._encrypt(parcel.rest, len(self._layers)))
+        data = self._encrypt(parcel.rest, len(self._layers))
+        self._parcel = None
+        self._send(data)
         if self.is_flushed:
             parcel.give_back()
         return True
@@ -656,6 +659,8 @@ class Stream:
         assert watch is not None
         if self._write_limit is None or not self.unsent or self._transport.is_closing():
             watch.stop()
+        elif self._parcel is not None:  # it waits for a disk, not for the server
+            watch.restart()
         elif watch.found_at(self._on_its_way):
             self.give_up_writing()
 
@@ -794,7 +799,7 @@ class Stream:
             transport.write(data)
             if not transport.is_closing():
                 self._protocol.held = held = transport.get_write_buffer_size()
-                self._all_sent = not held
+                self._all_sent = not held and self._parcel is None
                 if held and self._write_limit is not None:
                     self._watch_writing(self._write_limit)
                 return

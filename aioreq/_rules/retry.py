@@ -132,6 +132,8 @@ def retry_after(response: Response) -> float | None:
 
 def may_send_again(request: PreparedRequest, sent: int | None) -> bool:
     """Whether a request that a dead connection swallowed can go out on another without doing its work twice."""
-    if request.body is not None and not request.body.is_fresh:
+    body = request.body
+    if body is not None and not body.is_fresh:
         return False
-    return request.method in IDEMPOTENT or (request.body is not None and sent == 0)
+    # Nobody can have acted on it without the first byte of its body; but with an empty one, its head was all of it.
+    return request.method in IDEMPOTENT or (body is not None and bool(body.length) and sent == 0)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from .. import _page_cache as page_cache
 from .._body import SMALL, Bytes, FileRegion, Segment
-from .._files import OPEN_FLAGS, FileSource, no_path
+from .._files import FileSource, no_path, open_file
 from .._source import describe, describe_path
 from .._threads import READERS
 from ..exceptions import FileChanged, FileUnreadable, InvalidBody, RequestException
@@ -86,7 +86,7 @@ def load_cached(batch: Iterable[Delivery], place: memoryview) -> bool:
     """Make deliveries ready without waiting for a disk, in the event loop; False if some are left for a thread.
 
     Args:
-        batch: files on disk.
+        batch: files on disk, of which no digest is wanted; else they would be a thread's, see :func:`load`.
         place: where a tiny file has room, for a moment.
     """
     for delivery in batch:
@@ -126,7 +126,7 @@ def _load_path(delivery: Delivery) -> bool:
     path = delivery.item.path
     assert path is not None
     try:
-        fd = os.open(path, OPEN_FLAGS)
+        fd = open_file(path)
     except OSError as error:
         raise FileUnreadable.from_oserror(error, path) from error
     except ValueError as error:

@@ -57,7 +57,7 @@ def test_the_loop_loads_what_is_in_memory(make_files: MakeFiles, size: int):
     assert (by_loop.size, by_loop.mtime) == (by_thread.size, by_thread.mtime) == (size, path.stat().st_mtime_ns)
 
 
-@pytest.mark.parametrize("what", ["missing", "folder", "pipe", "device", "NUL", "changed"])
+@pytest.mark.parametrize("what", ["missing", "folder", "pipe", "device", "NUL", "surrogate", "changed"])
 def test_what_can_not_be_sent(tmp_path: Path, what: str):
     """It has the same error as from a thread, and the files behind it are loaded all the same."""
     path = tmp_path / "it"
@@ -69,6 +69,8 @@ def test_what_can_not_be_sent(tmp_path: Path, what: str):
         path = Path("/dev/null")
     elif what == "NUL":
         path = tmp_path / "first\0"
+    elif what == "surrogate":
+        path = tmp_path / "\ud800"
     elif what == "changed":
         path.write_bytes(b"changed")
     outcomes = []

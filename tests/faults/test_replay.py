@@ -1,6 +1,7 @@
 """A body that must go out again goes out whole, or an error says that it can't: never short, never empty."""
 
 import hashlib
+from pathlib import Path
 
 import pytest
 
@@ -191,3 +192,20 @@ async def test_send_anyway_sends_the_whole_body_again(
     else:
         with pytest.raises((aioreq.UnrewindableBodyError, aioreq.BodyLengthError)):
             await session.send(request)
+
+
+async def test_an_empty_body_that_a_dead_connection_swallowed(serve: Serve, session: aioreq.Session, tmp_path: Path):
+    """The server may have acted on it: it had all of it with the head."""
+
+    @script
+    async def read_and_close(exchange: Exchange) -> None:
+        await exchange.read_body()
+        await exchange.close()
+
+    (tmp_path / "empty").write_bytes(b"")
+    server = serve({"/": faults.ok(), "/upload": read_and_close()})
+    await session.get(server.url + "/")
+    with pytest.raises(aioreq.ServerDisconnected) as caught:
+        await session.post(server.url + "/upload", data=tmp_path / "empty")
+    assert caught.value.sent == 0
+    assert [request.method for request in server.requests] == ["GET", "POST"]
