@@ -1,7 +1,7 @@
 """A small upload of one file, handed to the kernel: it sends the file from where it has it in memory (Linux).
 
-Nothing of the file is copied in this process, which halves what the system does for a file of 64 KiB, and takes a
-quarter off its time. The head and what is behind the file go with it in the same packets.
+Nothing of the file is copied in this process, which halves what the system does for a file of 64 KiB, and takes a sixth
+off its time in all. The head and what is behind the file go with it in the same packets.
 """
 
 from __future__ import annotations
