@@ -269,7 +269,7 @@ class FileSource:
         Raises:
             FileChanged: see :meth:`open`.
         """
-        if not page_cache.answers(self._identity[0]) or (fd := self._open_now()) is None:
+        if not page_cache.tells(self._identity[0]) or (fd := self._open_now()) is None:
             return None
         if page_cache.holds(fd, length):
             return fd

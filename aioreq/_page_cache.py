@@ -23,28 +23,38 @@ _AT_FDCWD = -100
 _RESOLVE_CACHED = 0x20
 # Without O_NONBLOCK, opening a pipe waits for somebody to write to it.
 _HOW = struct.pack("=QQQ", os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0), 0, _RESOLVE_CACHED)
+_HOW_SIZE = len(_HOW)
 # Their numbers where system calls are numbered as on all newer architectures; on MIPS and Alpha they are others.
 _OPENAT2, _CACHESTAT = 437, 451
 _MACHINES = ("x86_64", "aarch64", "riscv64", "ppc64le", "s390x")
 
-# By st_dev: whether its files can be read without waiting.
-_devices: dict[int, bool] = {}
+_CAN_READ_NOW = hasattr(os, "RWF_NOWAIT")
+
+# By st_dev: whether its files can be read without waiting, and whether it tells what of them is in memory.
+_answering: dict[int, bool] = {}
+_telling: dict[int, bool] = {}
 
 
 def learn(fd: int, device: int) -> None:
     """Find out, from one of its files, whether a device can be asked. May block."""
-    if device not in _devices:
-        _devices[device] = _read(fd, bytearray(1)) is not None
+    if device not in _answering:
+        _telling[device] = _pages(fd, 1) is not None
+        _answering[device] = _read(fd, bytearray(1)) is not None
 
 
 def answers(device: int) -> bool:
-    """Whether the device is known as one that can be asked."""
-    return _devices.get(device, False)
+    """Whether the device is known as one whose files can be read without waiting, if they are in memory."""
+    return _answering.get(device, False)
+
+
+def tells(device: int) -> bool:
+    """Whether it is one that also tells, by :func:`holds`, what is in memory: else nothing need be opened to ask."""
+    return answers(device) and _telling[device]
 
 
 def forget(device: int) -> None:
     """Look anew when a thread reads from the device again."""
-    _devices.pop(device, None)
+    _answering.pop(device, None)
 
 
 def read(fd: int, device: int, place: memoryview) -> bool:
@@ -57,7 +67,7 @@ def read(fd: int, device: int, place: memoryview) -> bool:
 
 def _read(fd: int, place: bytearray | memoryview, offset: int = 0) -> int | None:
     """How many bytes could be read at once; None if this can't be asked of the file."""
-    if not hasattr(os, "RWF_NOWAIT"):
+    if not _CAN_READ_NOW:
         return None
     try:
         return os.preadv(fd, [place], offset, os.RWF_NOWAIT)
@@ -76,20 +86,24 @@ def open_cached(path: str) -> int | None:
         name = os.fsencode(path)
     except UnicodeEncodeError:
         return None
-    fd = call(_OPENAT2, _AT_FDCWD, name, _HOW, len(_HOW))
+    fd = call(_OPENAT2, _AT_FDCWD, name, _HOW, _HOW_SIZE)
     return None if fd < 0 else fd
 
 
 def holds(fd: int, size: int) -> bool:
     """Whether the first bytes of a file, one or more, are in memory, as far as can be told: they can go at any time."""
+    pages = _pages(fd, size)
+    # Pages that are on their way from the disk count, too; as a rule they arrive in their order.
+    return pages is not None and pages * _page_size() >= size and _read(fd, bytearray(1), size - 1) == 1
+
+
+def _pages(fd: int, size: int) -> int | None:
+    """How many of a file's first pages are in memory; None if this can't be asked of the file."""
     call = _syscall()
     if call is None:
-        return False
+        return None
     found = _counts()()
-    if call(_CACHESTAT, fd, struct.pack("=QQ", 0, size), found, 0) or int(found[0]) * _page_size() < size:
-        return False
-    # Pages that are on their way from the disk count, too; as a rule they arrive in their order.
-    return _read(fd, bytearray(1), size - 1) == 1
+    return None if call(_CACHESTAT, fd, struct.pack("=QQ", 0, size), found, 0) else int(found[0])
 
 
 @cache

@@ -22,6 +22,7 @@ from aioreq._net.parcel import Parcel
 from aioreq.multipart import MultipartParam
 from aioreq.testing import Exchange, FaultServer, faults, script
 from tests.cached_files import require_device_that_answers
+from tests.scripts import held
 
 KIB = 1024
 WORTH_IT = handover._WORTH_IT
@@ -168,6 +169,18 @@ class TestLeftToOthers:
             await session.put(server.url, data=path)
             assert server.requests[0].body == path.read_bytes()
         assert sendfile.calls == []
+
+    def test_a_system_that_can_not_tell(self, tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch):
+        """It is found out once, and no file opened in vain after that."""
+        device, opened = path.stat().st_dev, []
+        page_cache.forget(device)
+        with monkeypatch.context() as patch:
+            patch.setattr(page_cache, "_CACHESTAT", 1_000_000)
+            require_device_that_answers(tmp_path)
+            source = FileSource(str(path), path.stat(), lambda wait: opened.append(wait) or 0)
+            assert source.open_cached(64 * KIB) is None
+        page_cache.forget(device)
+        assert not opened
 
     def test_what_is_on_its_way_from_the_disk(self, path: Path, monkeypatch: pytest.MonkeyPatch):
         """The system counts such pages as well; they can't be read yet."""
@@ -357,14 +370,6 @@ class TestAFileThatChanges:
             assert server.requests == []
         assert caught.value.sent == 0
         assert sendfile.calls == []
-
-
-@script
-async def held(exchange: Exchange) -> None:
-    """Answer when the test says so."""
-    exchange.mark("held")
-    await exchange.pause("held")
-    await exchange.answer()
 
 
 async def test_the_socket_is_as_it_was(session: Session, path: Path):

@@ -10,11 +10,11 @@ import pytest
 import aioreq
 from aioreq import _page_cache as page_cache
 from aioreq._body import SMALL, Bytes, FileRegion
-from aioreq.bulk import Upload, UploadResult, _loading, bulk_upload
+from aioreq.bulk import Upload, _loading, bulk_upload
 from aioreq.bulk._delivery import Delivery
 from tests.cached_files import require_device_that_answers
 
-from .conftest import MakeFiles, sha256
+from .conftest import MakeFiles, all_of, sha256
 
 SIZES = [0, 1, 100, _loading._TINY, _loading._TINY + 1, SMALL, SMALL + 1, 1_000_000]
 
@@ -29,10 +29,6 @@ def known_device(tmp_path: Path) -> Iterator[int]:
 
 def delivery_of(path: Path) -> Delivery:
     return Delivery(Upload(path), None, None)
-
-
-async def all_of(run: Any) -> list[UploadResult]:
-    return [result async for result in run]
 
 
 def load_cached(batch: list[Delivery]) -> bool:
@@ -109,7 +105,7 @@ def test_a_thread_does_what_is_left(make_files: MakeFiles, monkeypatch: pytest.M
 def test_a_device_that_can_not_be_asked(make_files: MakeFiles, known_device: int):
     """Its files are a thread's to read, and so are the next ones."""
     [path] = make_files(1)
-    page_cache._devices[known_device] = False
+    page_cache._answering[known_device] = False
     assert not load_cached([delivery_of(path)])
     assert not _loading.load([delivery_of(path)])
 
