@@ -29,6 +29,7 @@ from aioreq._net.stream import Stream
 from aioreq._net.watch import Watch
 from aioreq.testing import Exchange, FaultServer, faults, script
 from tests.cached_files import require_device_that_answers
+from tests.scripts import cancelled_after, held
 from tests.servers.certificates import Certificates
 
 KIB = 1024
@@ -302,14 +303,7 @@ class TestUploads:
             return "sent"
 
         async def upload_and_cancel(number: int, path: Path) -> str:
-            task = asyncio.create_task(upload(number, path))
-            for _ in range(random.Random(number).randrange(40)):
-                await asyncio.sleep(0)
-            task.cancel()
-            try:
-                return await task
-            except asyncio.CancelledError:
-                return "cancelled"
+            return await cancelled_after(random.Random(number).randrange(40), upload(number, path))
 
         async def worker() -> list[str]:
             return [await (upload_and_cancel if number % 3 else upload)(number, path) for number, path in numbered]
@@ -420,14 +414,6 @@ class Kept:
 
     def upload(self, path: Path, **options: Any) -> asyncio.Task[aioreq.Response]:
         return asyncio.create_task(self.session.post(self.server.url, data=path, **options))
-
-
-@script
-async def held(exchange: Exchange) -> None:
-    """Answer when the test says so."""
-    exchange.mark("held")
-    await exchange.pause("held")
-    await exchange.answer()
 
 
 @pytest.fixture

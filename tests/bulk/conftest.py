@@ -4,7 +4,7 @@ import asyncio
 import gc
 import hashlib
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 from postbin import running_bin
 
 import aioreq
+from aioreq.bulk import UploadResult
 
 MakeFiles = Callable[..., list[Path]]
 
@@ -30,6 +31,11 @@ def make_files(tmp_path: Path) -> MakeFiles:
         return paths
 
     return make
+
+
+async def all_of(run: AsyncIterable[UploadResult]) -> list[UploadResult]:
+    """Every result, in the order of landing."""
+    return [result async for result in run]
 
 
 def sha256(path: Path) -> str:

@@ -10,15 +10,11 @@ from typing import Any
 import pytest
 
 import aioreq
-from aioreq.bulk import Digest, DigestMismatch, Upload, UploadResult, _loading, bulk_upload
+from aioreq.bulk import Digest, DigestMismatch, Upload, _loading, bulk_upload
 from aioreq.bulk._delivery import Delivery
 from aioreq.testing import faults
 
-from .conftest import Bin, MakeFiles, sha256
-
-
-async def all_of(run: Any) -> list[UploadResult]:
-    return [result async for result in run]
+from .conftest import Bin, MakeFiles, all_of, sha256
 
 
 def b64(digest: bytes) -> str:

@@ -15,15 +15,11 @@ from typing import Any
 import pytest
 
 import aioreq
-from aioreq.bulk import JournalBusy, JournalError, JournalMismatch, Upload, UploadResult, bulk_upload
+from aioreq.bulk import JournalBusy, JournalError, JournalMismatch, Upload, bulk_upload
 from aioreq.bulk._journal import Entry, Journal
 from aioreq.testing import Exchange, faults
 
-from .conftest import MakeFiles
-
-
-async def all_of(run: Any) -> list[UploadResult]:
-    return [result async for result in run]
+from .conftest import MakeFiles, all_of
 
 
 @pytest.fixture

@@ -6,15 +6,11 @@ from typing import Any
 import pytest
 
 import aioreq
-from aioreq.bulk import BulkProgress, Upload, UploadResult, bulk_upload
+from aioreq.bulk import BulkProgress, Upload, bulk_upload
 from aioreq.bulk._progress import Tally
 from aioreq.testing import faults
 
-from .conftest import MakeFiles
-
-
-async def all_of(run: Any) -> list[UploadResult]:
-    return [result async for result in run]
+from .conftest import MakeFiles, all_of
 
 
 class TestCallbacks:

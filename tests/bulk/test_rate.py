@@ -8,16 +8,12 @@ from typing import Any
 import pytest
 
 import aioreq
-from aioreq.bulk import RateLimit, Upload, UploadResult, bulk_upload
+from aioreq.bulk import RateLimit, Upload, bulk_upload
 from aioreq.bulk._rate import Bucket
 from aioreq.testing import Exchange
 from tests.instant_loop import InstantLoop
 
-from .conftest import MakeFiles
-
-
-async def all_of(run: Any) -> list[UploadResult]:
-    return [result async for result in run]
+from .conftest import MakeFiles, all_of
 
 
 def in_no_time(work: Coroutine[Any, Any, Any]) -> Any:

@@ -10,13 +10,9 @@ import aioreq
 from aioreq.bulk import Upload, UploadResult, bulk_upload
 from aioreq.testing import Exchange, FaultServer, faults
 
-from .conftest import MakeFiles, sha256
+from .conftest import MakeFiles, all_of, sha256
 
 QUICK = aioreq.Retry(attempts=4, backoff=0.01)
-
-
-async def all_of(run: Any) -> list[UploadResult]:
-    return [result async for result in run]
 
 
 class TestAgain:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from aioreq.bulk import Digest, Upload, UploadResult, bulk_upload
+from aioreq.bulk import Digest, Upload, bulk_upload
 
-from .conftest import MakeFiles
+from .conftest import MakeFiles, all_of
 
 pytest.importorskip("botocore")
 pytest.importorskip("moto")
@@ -21,10 +21,6 @@ pytestmark = [
 ]
 
 BUCKET = "bucket"
-
-
-async def all_of(run: Any) -> list[UploadResult]:
-    return [result async for result in run]
 
 
 @pytest.fixture(scope="module")

@@ -11,16 +11,12 @@ from typing import Any
 import pytest
 
 import aioreq
-from aioreq.bulk import ManifestError, Upload, UploadResult, bulk_upload, read_manifest, walk
+from aioreq.bulk import ManifestError, Upload, bulk_upload, read_manifest, walk
 from tests.servers.nginx import Nginx
 
-from .conftest import Bin, MakeFiles
+from .conftest import Bin, MakeFiles, all_of
 
 AS_ROOT = os.geteuid() == 0
-
-
-async def all_of(run: Any) -> list[UploadResult]:
-    return [result async for result in run]
 
 
 @pytest.fixture

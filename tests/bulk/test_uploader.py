@@ -18,17 +18,13 @@ import pytest
 import aioreq
 from aioreq import _page_cache as page_cache
 from aioreq import _session
-from aioreq.bulk import Upload, UploadResult, _attempt, _loading, bulk_upload
+from aioreq.bulk import Upload, _attempt, _loading, bulk_upload
 from aioreq.bulk._feed import feed_from
 from aioreq.bulk._run import WINDOW
 from aioreq.testing import Exchange, FaultServer, faults
 from tests.servers.nginx import Nginx
 
-from .conftest import Bin, MakeFiles, settled, sha256
-
-
-async def all_of(run: Any) -> list[UploadResult]:
-    return [result async for result in run]
+from .conftest import Bin, MakeFiles, all_of, settled, sha256
 
 
 async def generated(items: Any) -> AsyncIterator[Any]:

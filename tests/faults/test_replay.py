@@ -18,7 +18,10 @@ async def test_a_redirect_that_keeps_the_body(
     kind: Kind, status: int, before_body: bool, serve: Serve, session: aioreq.Session, supply: Supply
 ) -> None:
     """307 and 308 send the same body to the new place, whole; a source that has begun is refused."""
-    server = serve({"/": faults.redirect("/end", status, before_body=before_body), "/end": faults.ok()})
+    redirect = faults.redirect("/end", status, before_body=before_body)
+    if before_body and not kind.replayable:  # with its first byte, or the source might not have begun
+        redirect = faults.early_answer(status, after=1, then="go_on", headers=(("Location", "/end"),))
+    server = serve({"/": redirect, "/end": faults.ok()})
     call = session.post(server.url + "/", expect_continue=False, **kind.arguments(supply))
     if kind.replayable:
         response = await call
@@ -27,14 +30,9 @@ async def test_a_redirect_that_keeps_the_body(
         assert whole(server.requests[-1], supply.content)
         assert response.upload.complete
     else:
-        try:
-            response = await call
-        except aioreq.UnrewindableBodyError:
-            assert [request.path for request in server.requests] == ["/"]
-        else:  # the answer was there before the source was asked for its first byte
-            assert before_body
-            assert response.history[0].upload.sent == 0
-            assert whole(server.requests[-1], supply.content)
+        with pytest.raises(aioreq.UnrewindableBodyError):
+            await call
+        assert [request.path for request in server.requests] == ["/"]
     assert (await session.get(server.url + "/end")).ok
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import aioreq
 from aioreq.testing import Exchange, FaultServer, script
+from tests.scripts import cancelled_after
 
 from .bodies import KIB
 from .conftest import Serve, settled
@@ -50,15 +51,7 @@ async def call(session: aioreq.Session, url: str, number: int) -> str:
 
 
 async def call_and_cancel(session: aioreq.Session, url: str, number: int) -> str:
-    """Cancel the call after some turns of the loop, which may be before, in the middle of, or behind everything."""
-    task = asyncio.create_task(call(session, url, number))
-    for _ in range(random.Random(number * 7).randrange(60)):
-        await asyncio.sleep(0)
-    task.cancel()
-    try:
-        return await task
-    except asyncio.CancelledError:
-        return "cancelled"
+    return await cancelled_after(random.Random(number * 7).randrange(60), call(session, url, number))
 
 
 async def test_no_two_answers_are_ever_swapped(serve: Serve, session: aioreq.Session) -> None:
