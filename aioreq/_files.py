@@ -167,8 +167,7 @@ class FileSource:
             raise no_path(path, error) from error
         if not stat.S_ISREG(status.st_mode):
             raise _not_regular(status, path)
-        # What everybody may read needs no second call; where an access list says otherwise, open() will.
-        if status.st_mode & 0o444 != 0o444 and not os.access(path, os.R_OK):
+        if not os.access(path, os.R_OK):
             raise FileUnreadable.from_oserror(PermissionError(13, "permission denied"), path)
         return cls.known(path, status)
 

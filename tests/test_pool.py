@@ -60,6 +60,9 @@ class FakeStream:
         self.failure: BaseException | None = None
         self._watcher: Watcher | None = None
 
+    def time(self) -> float:
+        return asyncio.get_running_loop().time()
+
     def watch(self, watcher: Watcher | None) -> None:
         self._watcher = watcher
 

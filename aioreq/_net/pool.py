@@ -292,7 +292,7 @@ class Pool:
         self._idle[connection] = lane
         if lane.waiters:
             self._enqueue(lane)
-        connection.idle_since = asyncio.get_running_loop().time()
+        connection.idle_since = connection.stream.time()
         if self._expiry is None or len(self._idle) > self._max_idle:
             self._trim()
 
