@@ -39,14 +39,21 @@ class Letterhead:
 
     Attributes:
         headers: Host and the session's fields.
+        says_length: whether there is something about a body among them.
         text: the same as they go on the wire, once they were checked and written; or None.
     """
 
-    __slots__ = ("headers", "text")
+    __slots__ = ("headers", "says_length", "text")
 
     def __init__(self, headers: Headers) -> None:
         self.headers = headers
+        self.says_length = says_length(headers)
         self.text: str | None = None
+
+
+def says_length(headers: Headers) -> bool:
+    """Whether they say how long a body is, or how its end is told."""
+    return "Content-Length" in headers or "Transfer-Encoding" in headers
 
 
 class PreparedRequest:
@@ -64,22 +71,17 @@ class PreparedRequest:
 
     __slots__ = ("_letterhead", "_version", "added", "body", "headers", "method", "target")
 
-    def __init__(self, method: str, target: Target, headers: Headers, body: Body | None) -> None:
+    def __init__(
+        self, method: str, target: Target, headers: Headers, body: Body | None, letterhead: Letterhead | None = None
+    ) -> None:
         self.method = method
         self.target = target
         self.headers = headers
         self.body = body
-        self._letterhead: Letterhead | None = None
-        self._version = -1  # of the fields, as long as all are the letterhead's and the added ones
+        self._letterhead = letterhead  # of which the headers are a copy
+        # Of the headers, as long as they are the letterhead's and the added ones.
+        self._version = -1 if letterhead is None else version_of(headers)
         self.added = ""
-
-    @classmethod
-    def on(cls, letterhead: Letterhead, method: str, target: Target) -> PreparedRequest:
-        """A request that has nothing but its letterhead so far."""
-        request = cls(method, target, Headers(letterhead.headers), None)
-        request._letterhead = letterhead
-        request._version = version_of(request.headers)
-        return request
 
     @property
     def letterhead(self) -> Letterhead | None:
@@ -287,7 +289,6 @@ class Response:
 
     def __init__(
         self,
-        *,
         status_code: int,
         reason: str,
         headers: Headers,

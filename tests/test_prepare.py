@@ -109,6 +109,11 @@ class TestHeaders:
         assert list(defaults.headers) == ["User-Agent", "Accept"]
 
 
+def on(letterhead: Letterhead, method: str, url: str) -> PreparedRequest:
+    """A request that has nothing but its letterhead so far."""
+    return PreparedRequest(method, parse_url(url), Headers(letterhead.headers), None, letterhead)
+
+
 class TestFraming:
     """The fields of a body, which are put on together."""
 
@@ -116,7 +121,7 @@ class TestFraming:
     def test_as_one_by_one(self, content_type: str | None):
         """They are what they are when each is put on by itself; what has to be looked at is not written down."""
         letterhead = Letterhead(Headers({"Host": "example.org"}))
-        together, single = (PreparedRequest.on(letterhead, "POST", parse_url("http://example.org")) for _ in "12")
+        together, single = (on(letterhead, "POST", "http://example.org") for _ in "12")
         together.add_framing(12, content_type)
         single.add("Content-Length", "12")
         if content_type is not None:
@@ -127,7 +132,7 @@ class TestFraming:
 
     def test_on_changed_fields(self):
         """Behind fields that somebody has changed they are not written down."""
-        request = PreparedRequest.on(Letterhead(Headers({"Host": "example.org"})), "POST", parse_url("http://a.org"))
+        request = on(Letterhead(Headers({"Host": "example.org"})), "POST", "http://a.org")
         request.headers["X-New"] = "1"
         request.add_framing(1, None)
         assert request.letterhead is None
@@ -385,6 +390,16 @@ class TestForms:
     def test_words_are_quoted_as_urlencode_does(self, value: Any):
         """Every name and value is written as the standard library's ``urlencode`` writes it."""
         assert encode_pairs([("a", value), (value, "a b")]) == urlencode([("a", value), (value, "a b")])
+
+    @settings(max_examples=200, derandomize=True, database=None, deadline=None)
+    @given(
+        fields=st.dictionaries(
+            st.text("ab", max_size=2), st.text("a1", max_size=2) | st.text(max_size=2) | st.integers(), max_size=3
+        )
+    )
+    def test_a_mapping_is_written_as_urlencode_does(self, fields: dict[str, Any]):
+        """Whether all of it is plain words or not."""
+        assert encode_pairs(fields) == urlencode(fields)
 
     @pytest.mark.parametrize("text", ["word", "two words"])
     def test_a_text_that_prints_as_something_else(self, text: str):

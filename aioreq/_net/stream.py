@@ -445,7 +445,7 @@ class Stream:
     @property
     def quiet(self) -> bool:
         """Whether nothing waits in our hands, coming or going."""
-        return self._reader.untouched and self.is_flushed
+        return self._reader.untouched and not self.unsent and not self._transport.is_closing()
 
     @property
     def unsent(self) -> int:
@@ -526,7 +526,8 @@ class Stream:
             if not self._outbox.waiting:
                 self.write(data)
                 return
-            data = self._encrypt(data, len(self._layers))
+            if self._layers:
+                data = self._encrypt(data, len(self._layers))
             self._outbox.add(self, self._loop)
         self._posted = data
         self._all_sent = False

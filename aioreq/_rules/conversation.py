@@ -136,7 +136,7 @@ def ends_with(response: Response, rules: Rules) -> bool:
     status = response.status_code
     return (
         status < 300
-        and "Set-Cookie" not in response.headers
+        and "set-cookie" not in response.headers
         and (rules.retry is None or not rules.retry.may_follow(status))
     )
 

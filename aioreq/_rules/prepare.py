@@ -9,7 +9,7 @@ from typing import Any
 
 from .._body import Body, Segment, bytes_body, form_body, json_body
 from .._headers import Headers, checked_header, header_pairs, version_of
-from .._message import Letterhead, PreparedRequest, Request
+from .._message import Letterhead, PreparedRequest, Request, says_length
 from .._source import base_name, describe, describe_path, is_measured_by_seeking, is_number, is_path
 from .._url import Target, is_absolute, parse_url, with_params
 from ..exceptions import InvalidBody, InvalidHeader, InvalidURL, URLRequired
@@ -50,14 +50,17 @@ class Defaults:
         Copied, and not made, checked and written anew for each, it saves a tenth of a small request's time.
         """
         version = version_of(self.headers)
-        if self._version != version or len(self._letterheads) > _LETTERHEADS_KEPT:
+        if self._version != version:
             # Others than before, not the same ones cleared: a thread may be about to put one of the last version there.
             self._letterheads, self._version = {}, version
         kept = self._letterheads
-        found = kept.get(host)
-        if found is None:
-            found = kept[host] = Letterhead(_addressed(host, self.headers))
-        return found
+        return kept.get(host) or self._new_letterhead(host, kept)
+
+    def _new_letterhead(self, host: str, kept: dict[str, Letterhead]) -> Letterhead:
+        if len(kept) >= _LETTERHEADS_KEPT:
+            kept.clear()
+        letterhead = kept[host] = Letterhead(_addressed(host, self.headers))
+        return letterhead
 
     def hold_for(self, prepared: PreparedRequest) -> bool:
         """Whether a request that was made of these defaults would be made the same way now."""
@@ -110,7 +113,9 @@ def prepare(
         URLRequired, InvalidURL, InvalidHeader, InvalidBody, FileUnreadable: before anything is sent.
     """
     target = _target(request, defaults)
-    prepared = PreparedRequest.on(defaults.letterhead(target.host), request.method, target)
+    letterhead = defaults.letterhead(target.host)
+    prepared = PreparedRequest(request.method, target, Headers(letterhead.headers), None, letterhead)
+    length_is_said = letterhead.says_length
     if request.headers:
         pairs = header_pairs(request.headers)
         if _are_new(pairs, prepared.headers):
@@ -118,15 +123,16 @@ def prepare(
                 prepared.add(*checked_header(name, value))
         else:
             prepared.headers = _addressed(target.host, merged(defaults.headers, pairs))
-    headers = prepared.headers
-    has_body = request.data is not None or request.json is not None or bool(request.files)
-    body = _body(request, headers, watched=watched) if has_body else None
-    if has_body or request.method in _EXPECTS_BODY or "Content-Length" in headers or "Transfer-Encoding" in headers:
+        length_is_said = says_length(prepared.headers)
+    if request.data is not None or request.json is not None or request.files:
+        body = prepared.body = _body(request, prepared.headers, watched=watched)
         _describe_body(prepared, body)
-    wanted = expect_continue if expect_continue is not None else body is not None and not body.replayable
-    if wanted and body is not None and body.length != 0:
-        headers["Expect"] = "100-continue"
-    prepared.body = body
+        if body is not None and body.length != 0:
+            wanted = expect_continue if expect_continue is not None else not body.replayable
+            if wanted:
+                prepared.headers["Expect"] = "100-continue"
+    elif length_is_said or request.method in _EXPECTS_BODY:
+        _describe_body(prepared, None)
     return prepared
 
 

@@ -25,6 +25,7 @@ MAX_HEAD = 128 * 1024
 # 100 Continue and a few 103 Early Hints are usual; a server that sends them for ever never answers.
 MAX_INTERIM = 32
 _BODILESS = frozenset((204, 304))
+_ASKS_FOR_NO_BODY = frozenset(("HEAD", "CONNECT"))
 # More than any body has, and less than what int() refuses to read.
 _LENGTH_DIGITS = 18
 
@@ -92,17 +93,14 @@ _STATUS_LINE = re.compile(r"HTTP/([0-9](?:\.[0-9])?) ([1-9][0-9]{2})(?: ([^\r\n\
 _FIELD_LINE = re.compile(r"^([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[ \t]*+([^\r\n\0]*+)\r\n", re.MULTILINE)
 
 
-class Whole(NamedTuple):
-    """An answer that came in one piece, as most small ones do; its connection can be used again."""
-
-    status: int
-    reason: str
-    headers: Headers
-    content: bytes
+# An answer that came in one piece, as most small ones do: status, reason, headers, content.
+Whole = tuple[int, str, Headers, bytes]
 
 
 def whole_answer(method: str, data: bytes) -> Whole | None:
     """The answer to a request with ``method`` if ``data`` is one, from its first byte to its last; else None.
+
+    Its connection can be used again.
 
     Whatever is in the least unusual is None: that is for :class:`AnswerParser`, which says the same of this one in
     three events and three times the work.
@@ -111,12 +109,14 @@ def whole_answer(method: str, data: bytes) -> Whole | None:
         RemoteProtocolError: the head is not HTTP/1.1.
     """
     end = data.find(b"\r\n\r\n") + 4
-    if end < 4 or end > MAX_HEAD or method == "HEAD" or method == "CONNECT":
+    if end < 4 or end > MAX_HEAD or method in _ASKS_FOR_NO_BODY:
         return None
-    head = _read_before.get(data[:end]) or _read_usual(data[:end])
-    if head is None or head.length != len(data) - end:
+    read = data[:end]
+    head = _read_before.get(read) or _read_usual(read)
+    if head is None:
         return None
-    return Whole(head.status, head.reason, Headers(head.headers), data[end:])
+    status, reason, headers, length = head
+    return (status, reason, Headers(headers), data[end:]) if length == len(data) - end else None
 
 
 class _UsualHead(NamedTuple):
