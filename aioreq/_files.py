@@ -270,7 +270,7 @@ class FileSource:
         """
         if not page_cache.tells(self._identity[0]) or (fd := self._open_now()) is None:
             return None
-        if page_cache.holds(fd, length):
+        if page_cache.holds(fd, 0, length):
             return fd
         os.close(fd)
         return None

@@ -38,7 +38,7 @@ _telling: dict[int, bool] = {}
 def learn(fd: int, device: int) -> None:
     """Find out, from one of its files, whether a device can be asked. May block."""
     if device not in _answering:
-        _telling[device] = _pages(fd, 1) is not None
+        _telling[device] = _pages(fd, 0, 1) is not None
         _answering[device] = _read(fd, bytearray(1)) is not None
 
 
@@ -90,20 +90,20 @@ def open_cached(path: str) -> int | None:
     return None if fd < 0 else fd
 
 
-def holds(fd: int, size: int) -> bool:
-    """Whether the first bytes of a file, one or more, are in memory, as far as can be told: they can go at any time."""
-    pages = _pages(fd, size)
+def holds(fd: int, start: int, size: int) -> bool:
+    """Whether some bytes of a file, one or more, are in memory, as far as can be told: they can go at any time."""
+    pages = _pages(fd, start, size)
     # Pages that are on their way from the disk count, too; as a rule they arrive in their order.
-    return pages is not None and pages * _page_size() >= size and _read(fd, bytearray(1), size - 1) == 1
+    return pages is not None and pages * _page_size() >= size and _read(fd, bytearray(1), start + size - 1) == 1
 
 
-def _pages(fd: int, size: int) -> int | None:
-    """How many of a file's first pages are in memory; None if this can't be asked of the file."""
+def _pages(fd: int, start: int, size: int) -> int | None:
+    """How many of the pages that these bytes are in are in memory; None if this can't be asked of the file."""
     call = _syscall()
     if call is None:
         return None
     found = _counts()()
-    return None if call(_CACHESTAT, fd, struct.pack("=QQ", 0, size), found, 0) else int(found[0])
+    return None if call(_CACHESTAT, fd, struct.pack("=QQ", start, size), found, 0) else int(found[0])
 
 
 @cache

@@ -32,7 +32,7 @@ WORTH_IT = handover._WORTH_IT
 def known_device(tmp_path: Path) -> None:
     require_device_that_answers(tmp_path)
     with (tmp_path / "first").open("rb") as file:
-        if not page_cache.holds(file.fileno(), 1):
+        if not page_cache.holds(file.fileno(), 0, 1):
             pytest.skip("needs cachestat: Linux 6.5")
 
 
@@ -160,7 +160,7 @@ class TestLeftToOthers:
     ):
         """Files that are not all in memory, and systems that can't tell."""
         if lacking == "memory":
-            monkeypatch.setattr(page_cache, "holds", lambda _fd, _size: False)
+            monkeypatch.setattr(page_cache, "holds", lambda _fd, _start, _size: False)
         elif lacking == "the call":
             monkeypatch.setattr(page_cache, "_CACHESTAT", 1_000_000)
         else:
@@ -191,17 +191,17 @@ class TestLeftToOthers:
 
         with path.open("rb") as file:
             monkeypatch.setattr(os, "preadv", not_yet)
-            assert not page_cache.holds(file.fileno(), 64 * KIB)
+            assert not page_cache.holds(file.fileno(), 0, 64 * KIB)
 
     def test_what_is_in_memory(self, path: Path):
         """The system tells, page by page."""
         with path.open("rb") as file:
             fd = file.fileno()
-            assert page_cache.holds(fd, 64 * KIB)
-            assert not page_cache.holds(fd, 64 * KIB + 4096)
+            assert page_cache.holds(fd, 0, 64 * KIB)
+            assert not page_cache.holds(fd, 0, 64 * KIB + 4096)
             os.fsync(fd)
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-            assert not page_cache.holds(fd, 64 * KIB)
+            assert not page_cache.holds(fd, 0, 64 * KIB)
 
 
 class TestAPart:
@@ -325,8 +325,8 @@ class TestAFileThatChanges:
     def shrink_when_looked_at(self, path: Path, monkeypatch: pytest.MonkeyPatch, to: int) -> None:
         holds = page_cache.holds
 
-        def look(fd: int, size: int) -> bool:
-            is_there = holds(fd, size)
+        def look(fd: int, start: int, size: int) -> bool:
+            is_there = holds(fd, start, size)
             os.truncate(path, to)
             return is_there
 

@@ -269,7 +269,7 @@ class SlowDisk:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.begun, self.done, self.left = threading.Event(), threading.Event(), threading.Event()
         self._pack = Parcel.pack
-        monkeypatch.setattr(page_cache, "holds", lambda _fd, _size: False)
+        monkeypatch.setattr(page_cache, "holds", lambda _fd, _start, _size: False)
         monkeypatch.setattr(Parcel, "pack", lambda parcel, wait=True: wait and self.pack(parcel))
 
     def pack(self, parcel: Parcel) -> bool:
@@ -465,7 +465,7 @@ class TestAmongOthers:
                 threads.append(threading.current_thread().name)
             return pack(parcel, wait=wait)
 
-        monkeypatch.setattr(page_cache, "holds", lambda _fd, _size: False)
+        monkeypatch.setattr(page_cache, "holds", lambda _fd, _start, _size: False)
         monkeypatch.setattr(page_cache, "read", read_some)
         monkeypatch.setattr(Parcel, "pack", note_thread)
         for _ in range(2):
@@ -483,7 +483,7 @@ class TestAmongOthers:
         """Its upload ends with the error before a byte has left; the others are not disturbed."""
         require_device_that_answers(files[0].parent)
         if reader == "thread":
-            monkeypatch.setattr(page_cache, "holds", lambda _fd, _size: False)
+            monkeypatch.setattr(page_cache, "holds", lambda _fd, _start, _size: False)
             monkeypatch.setattr(page_cache, "read", lambda *_: False)
         uploads = list(map(kept.upload, files[:5]))
         check = FileSource._check

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import aioreq
+from aioreq import _page_cache as page_cache
 from aioreq.testing import FaultServer, faults
 
 from .bodies import KIB, KINDS, MIB, Kind, Supply, digest, whole
@@ -332,6 +333,21 @@ async def test_a_file_that_is_not_in_the_page_cache(
     await _goes_out_whole(kind.arguments(supply), serve, session, supply.content)
     assert len(cached) > 2
     assert all(cached)
+
+
+@on_disk
+@pytest.mark.parametrize("transport", ["plain"], indirect=True)
+async def test_a_file_that_is_in_the_page_cache(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch, serve: Serve, session: aioreq.Session, supply: Supply
+) -> None:
+    """It is mapped as it is: to have it fetched all the same would take a sixth of the time."""
+    with supply.path.open("rb") as file:
+        if not page_cache.holds(file.fileno(), 0, len(supply.content)):
+            pytest.skip("needs cachestat: Linux 6.5")
+    advice: list[Any] = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda *given: advice.append(given))
+    await _goes_out_whole(kind.arguments(supply), serve, session, supply.content)
+    assert advice == []
 
 
 def is_cached(file: int, at: int) -> bool:
