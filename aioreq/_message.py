@@ -53,7 +53,7 @@ class Letterhead:
 
 def says_length(headers: Headers) -> bool:
     """Whether they say how long a body is, or how its end is told."""
-    return "Content-Length" in headers or "Transfer-Encoding" in headers
+    return "content-length" in headers or "transfer-encoding" in headers
 
 
 class PreparedRequest:

@@ -55,7 +55,7 @@ _UNSET: Any = object()
 class Instrumentation(Protocol):
     """What watches sessions from within; see :mod:`aioreq.opentelemetry`."""
 
-    def begin(self, session: Session, rules: Rules, terms: Terms, *, stream: bool) -> None:
+    def begin(self, session: Session, rules: Rules, terms: Terms) -> None:
         """A call begins: put into its terms what is to see it."""
 
 
@@ -368,16 +368,16 @@ class Session:
             if (request.data is not None or request.files is not None) and may_block(request):
                 prepared = await READERS.start(prepare, request, self._defaults, expect_continue)
             else:
-                prepared = prepare(request, self._defaults, expect_continue, watched=progress is not None)
-        terms = Terms(limits, progress, self._hooks)
+                prepared = prepare(request, self._defaults, expect_continue, progress is not None)
+        terms = Terms(limits, progress, self._hooks, stream)
         if self._instrumentation is not None:
-            self._instrumentation.begin(self, rules, terms, stream=stream)
+            self._instrumentation.begin(self, rules, terms)
         request.sent = False
         request.response = None
         if limits.total is None:
-            response = await self._converse(prepared, rules, terms, stream=stream)
+            response = await self._converse(prepared, rules, terms)
         else:
-            response = await self._within(limits.total, self._converse(prepared, rules, terms, stream=stream), terms)
+            response = await self._within(limits.total, self._converse(prepared, rules, terms), terms)
         request.response = response
         request.sent = response.ok
         return response
@@ -404,7 +404,7 @@ class Session:
 
     # --- driving
 
-    async def _converse(self, request: PreparedRequest, rules: Rules, terms: Terms, *, stream: bool) -> Response:
+    async def _converse(self, request: PreparedRequest, rules: Rules, terms: Terms) -> Response:
         """Do what the conversation says until it is over."""
         talk: Step | None = None
         step: PreparedRequest | Response = request
@@ -413,7 +413,7 @@ class Session:
             step = await self._go_on(talk, _next_step(talk, None))
         while isinstance(step, PreparedRequest):
             try:
-                response = await self._exchange(step, terms, stream=stream)
+                response = await self._exchange(step, terms)
             except RequestException as error:
                 talk = talk or conversation_after(request, rules)
                 step = await self._go_on(talk, _next_step(talk, error))
@@ -424,7 +424,7 @@ class Session:
                     break
                 talk = conversation_after(request, rules)
             step = await self._react(talk, response)
-        if stream:
+        if terms.stream:
             step.leave_unread()
         elif not step.is_read:
             await step.read()
@@ -459,7 +459,7 @@ class Session:
         elif step.file.due:
             await READERS.start(step.file.read)
 
-    async def _exchange(self, request: PreparedRequest, terms: Terms, *, stream: bool) -> Response:
+    async def _exchange(self, request: PreparedRequest, terms: Terms) -> Response:
         """One request and its answer, decoded; a success is read to its end, unless it is streamed."""
         terms.request, terms.upload = request, None
         if request.body is not None:
@@ -485,7 +485,7 @@ class Session:
         log_answer(request, response)
         if "response" in self._hooks:
             await self._tell_of(response)
-        if response.status_code < 300 and not response.is_read and not stream:
+        if response.status_code < 300 and not response.is_read and not terms.stream:
             await response.read()  # here, so that an answer that is cut short can be tried again
         return response
 

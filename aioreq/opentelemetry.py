@@ -545,7 +545,7 @@ class _Instrumentation:
         self._tracer = tracer
         self._hooks = request_hook, response_hook
 
-    def begin(self, session: Session, rules: Rules, terms: Terms, *, stream: bool) -> None:
+    def begin(self, session: Session, rules: Rules, terms: Terms) -> None:
         """A call begins."""
         self.instruments.see(session)
         if _is_suppressed():
@@ -554,7 +554,7 @@ class _Instrumentation:
         def attempt(request: PreparedRequest, resends: int) -> _Attempt:
             return _Attempt(self.instruments, self._descriptions, self._tracer, request, terms, resends)
 
-        call = _Call(attempt, rules, stream, *self._hooks)
+        call = _Call(attempt, rules, terms.stream, *self._hooks)
         terms.hooks = terms.hooks.preceded_by(connection=call.connected, resend=call.resent)
         terms.around = call.exchange
 

@@ -338,7 +338,7 @@ async def by_a_session(request: PreparedRequest, rules: Rules, script: Script) -
     async with Session(transport=transport, event_hooks=hooks, trust_env=False) as session:
         terms = Terms(hooks=session._hooks)
         try:
-            outcome = outcome_of(await session._converse(request, rules, terms, stream=False))
+            outcome = outcome_of(await session._converse(request, rules, terms))
         except RequestException as error:
             outcome = type(error), str(error)
     return Heard(transport.sent, pauses, outcome, list(rules.cookies.items()))

@@ -8,6 +8,8 @@ import mimetypes
 import os
 import random
 import re
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterable, Callable, Iterator
 from dataclasses import dataclass
@@ -484,12 +486,38 @@ class TestProgress:
             await joined(datagen)
 
 
+_BOUNDARIES_OF_TWO = """
+import os
+from aioreq.multipart import gen_boundary
+
+gen_boundary()
+child = os.fork()
+if child:
+    os.waitpid(child, 0)
+print(*(gen_boundary() for _ in range(100)))
+"""
+
+
+def python(program: str) -> str:
+    """What a program prints, with every warning an error."""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=False)
+    assert not done.returncode, done.stderr
+    return done.stdout
+
+
 class TestBoundary:
     def test_random_boundaries_differ(self):
         """gen_boundary gives 128 random bits in hexadecimal."""
         made = {gen_boundary() for _ in range(100)}
         assert len(made) == 100
         assert all(re.fullmatch("[0-9a-f]{32}", boundary) for boundary in made)
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+    def test_a_fork_has_its_own(self):
+        """Those that a parent has made and not used yet are never its child's."""
+        ours, theirs = (set(line.split()) for line in python(_BOUNDARIES_OF_TWO).splitlines())
+        assert len(ours) == len(theirs) == 100
+        assert ours.isdisjoint(theirs)
 
     @pytest.mark.parametrize("value", ["--B", "text\r\n--B\r\nmore", b"\xff--B--", "x--Bx"])
     def test_a_chosen_boundary_must_not_be_in_a_value(self, value: Any):

@@ -40,6 +40,7 @@ class Terms:
     Attributes:
         timeout: the limits.
         progress: the caller's callback, or None.
+        stream: whether the final answer's body is left unread.
         attempt: the how-many-eth time this body is sent.
         hooks: the caller's functions.
         request: what is being sent, or was sent last; for errors that come from outside of the exchange.
@@ -57,10 +58,15 @@ class Terms:
     around: Callable[[Carry, PreparedRequest, Terms], Awaitable[Response]] | None = None
 
     def __init__(
-        self, timeout: Timeout | None = None, progress: ProgressCallback | None = None, hooks: Hooks | None = None
+        self,
+        timeout: Timeout | None = None,
+        progress: ProgressCallback | None = None,
+        hooks: Hooks | None = None,
+        stream: bool = False,
     ) -> None:
         self.timeout = timeout or Timeout()
         self.progress = progress
+        self.stream = stream
         self.hooks = Hooks() if hooks is None else hooks
 
 

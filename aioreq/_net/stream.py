@@ -156,14 +156,14 @@ class ChunkReader(asyncio.StreamReader):
                 return piece
         return self.next()
 
-    def arrival(self, *, alone: bool = False) -> asyncio.Future[bytes] | Arrival:
-        """The next piece, for the one who waits for it; ``b""`` where :meth:`next` has to tell what happened.
+    def arrival(self) -> asyncio.Future[bytes]:
+        """The next piece, for the one who waits for it; ``b""`` where :meth:`next` has to tell what happened."""
+        self.arriving = arrival = self._running_loop.create_future()
+        return arrival
 
-        Args:
-            alone: nobody else waits in this loop.
-        """
-        arrival = Arrival(self._done_future()) if alone else self._running_loop.create_future()
-        self.arriving = arrival
+    def lone_arrival(self) -> Arrival:
+        """The same for one who is the only one that waits in this loop."""
+        self.arriving = arrival = Arrival(self._done_future())
         return arrival
 
     def _done_future(self) -> asyncio.Future[None]:
@@ -694,7 +694,8 @@ class Stream:
         outbox = self._outbox
         outbox.waiting += 1
         try:
-            return await reader.arrival(alone=outbox.waiting == 1) or reader.next()
+            arrival = reader.lone_arrival() if outbox.waiting == 1 else reader.arrival()
+            return await arrival or reader.next()
         finally:
             outbox.waiting -= 1
             self._read_watch.stop()

@@ -99,7 +99,7 @@ def merged(base: Headers, headers: Any) -> Headers:
 
 
 def prepare(
-    request: Request, defaults: Defaults, expect_continue: bool | None = None, *, watched: bool = True
+    request: Request, defaults: Defaults, expect_continue: bool | None = None, watched: bool = True
 ) -> PreparedRequest:
     """Everything decided but credentials and cookies.
 
@@ -115,7 +115,6 @@ def prepare(
     target = _target(request, defaults)
     letterhead = defaults.letterhead(target.host)
     prepared = PreparedRequest(request.method, target, Headers(letterhead.headers), None, letterhead)
-    length_is_said = letterhead.says_length
     if request.headers:
         pairs = header_pairs(request.headers)
         if _are_new(pairs, prepared.headers):
@@ -123,15 +122,16 @@ def prepare(
                 prepared.add(*checked_header(name, value))
         else:
             prepared.headers = _addressed(target.host, merged(defaults.headers, pairs))
-        length_is_said = says_length(prepared.headers)
     if request.data is not None or request.json is not None or request.files:
-        body = prepared.body = _body(request, prepared.headers, watched=watched)
+        body = prepared.body = _body(request, prepared.headers, watched)
         _describe_body(prepared, body)
         if body is not None and body.length != 0:
             wanted = expect_continue if expect_continue is not None else not body.replayable
             if wanted:
                 prepared.headers["Expect"] = "100-continue"
-    elif length_is_said or request.method in _EXPECTS_BODY:
+    elif request.method in _EXPECTS_BODY or (
+        says_length(prepared.headers) if request.headers else letterhead.says_length
+    ):
         _describe_body(prepared, None)
     return prepared
 
@@ -202,11 +202,11 @@ def _layers(session: Any, own: Any) -> tuple[Any, ...]:
     return session, own
 
 
-def _body(request: Request, headers: Headers, *, watched: bool) -> Body | None:
+def _body(request: Request, headers: Headers, watched: bool) -> Body | None:
     if request.json is not None and (request.data or request.files):
         raise InvalidBody("json= can't go along with data= or files=: a request has one body")
     if request.files:
-        return _form_with_files(request, headers, watched=watched)
+        return _form_with_files(request, headers, watched)
     if request.json is not None:
         return json_body(request.json)
     data = request.data
@@ -232,7 +232,7 @@ def _lone_file(request: Request) -> tuple[str, Any] | None:
     return item if is_plain else None
 
 
-def _form_with_files(request: Request, headers: Headers, *, watched: bool) -> Body:
+def _form_with_files(request: Request, headers: Headers, watched: bool) -> Body:
     content_type = headers.get("Content-Type")
     # A tenth of the time that such an upload takes, if it is small.
     if not watched and content_type is None and (lone := _lone_file(request)) is not None:
@@ -302,7 +302,7 @@ def _chunked_if_asked(body: Body, headers: Headers) -> Body:
 def _describe_body(prepared: PreparedRequest, body: Body | None) -> None:
     """The headers that tell the server how long the body is and of which kind."""
     headers = prepared.headers
-    is_said = "Content-Length" in headers or "Content-Type" in headers or "Transfer-Encoding" in headers
+    is_said = "content-length" in headers or "content-type" in headers or "transfer-encoding" in headers
     if not is_said and body is not None and body.length is not None:
         prepared.add_framing(body.length, body.content_type)
         return

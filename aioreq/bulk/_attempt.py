@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -33,12 +33,14 @@ class Attempt:
         duration: seconds.
         response: the answer, or None.
         error: why there is none, or None.
+        sent: bytes of the body that left.
     """
 
     started: float
     duration: float
     response: Response | None = None
     error: Exception | None = None
+    sent: int = 0
 
     @property
     def outcome(self) -> Outcome:
@@ -98,26 +100,32 @@ class Courier:
             except Exception as error:
                 delivery.problem = error
 
-    async def send(self, delivery: Delivery, level: Level) -> Attempt:
-        """Send an item once. Whatever goes wrong is in the attempt."""
-        started = perf_counter()
+    def send(self, delivery: Delivery, level: Level) -> Coroutine[Any, Any, Attempt]:
+        """Send an item once; to be awaited. Whatever goes wrong is in the attempt."""
         if not delivery.attempts:
-            delivery.begun = started
+            delivery.begun = perf_counter()
+        request, delivery.request = delivery.request, None
+        if request is None or delivery.problem is not None or self._rate_limit.is_set:
+            return self._make_and_send(request, delivery, level)
+        return self._exchange(request, delivery, level)
+
+    async def _make_and_send(self, request: Request | None, delivery: Delivery, level: Level) -> Attempt:
+        """Send what could not be made ahead, or is to be sent slowly."""
+        started = perf_counter()
         if delivery.problem is not None:
             return Attempt(started, 0.0, error=delivery.problem)
         try:
-            request, delivery.request = delivery.request, None
             request = request or self._job.request_now(delivery) or await self._job.request(delivery)
             if self._rate_limit.is_set:
                 request.data = await self._rate_limit.paced(request.data, parse_url(str(request.url)).origin)
         except Exception as error:
             return Attempt(started, perf_counter() - started, error=error)
-        delivery.attempts += 1
         exchange = self._exchange(request, delivery, level)
         del request  # the traceback of an error keeps this frame, too, from Python 3.12 on, and so what was sent
         return await exchange
 
     async def _exchange(self, request: Request, delivery: Delivery, level: Level) -> Attempt:
+        delivery.attempts += 1
         started = perf_counter()
         # While somebody watches, a small body would not leave in one write: it is counted behind that.
         body = request.data
@@ -130,12 +138,12 @@ class Courier:
                 self._job.digest.check(response, delivery.digest)
         except Exception as raised:
             error = raised
+        sent = _sent(error) if response is None else response.upload.sent
         if watch is None:
-            sent = _sent(response, error)
             self._moved(sent)
             level.moved(sent)
         now = perf_counter()
-        attempt = Attempt(started, now - started, response, error)
+        attempt = Attempt(started, now - started, response, error, sent)
         level.ended(now, attempt.duration, attempt.outcome)
         return attempt
 
@@ -152,27 +160,29 @@ class Courier:
 
     def result(self, delivery: Delivery, attempt: Attempt) -> UploadResult:
         """What became of an item whose last attempt this was."""
-        response, error = attempt.response, attempt.error
+        response, started, duration = attempt.response, attempt.started, attempt.duration
+        # By place, in the order of the fields: with a class, so many arguments by name take 2 µs more.
         return UploadResult(
-            item=delivery.item,
-            response=response,
-            error=error,
-            attempts=delivery.attempts,
-            sent=_sent(response, error),
-            elapsed=attempt.started + attempt.duration - delivery.begun if delivery.attempts else 0.0,
-            size=delivery.size,
-            started=attempt.started - self._begun,
-            duration=attempt.duration,
-            url=delivery.url if response is None else response.url,
-            key=delivery.key,
-            digest=None if delivery.digest is None else delivery.digest.hex(),
-            status=None if response is None else response.status_code,
+            delivery.item,
+            response,
+            attempt.error,
+            delivery.attempts,
+            attempt.sent,
+            started + duration - delivery.begun if delivery.attempts else 0.0,  # elapsed
+            delivery.size,
+            started - self._begun,
+            duration,
+            delivery.url if response is None else response.url,
+            delivery.key,
+            None if delivery.digest is None else delivery.digest.hex(),
+            False,  # skipped
+            None if response is None else response.status_code,
         )
 
 
-def _sent(response: Response | None, error: Exception | None) -> int:
-    """Bytes of the body that left."""
-    sent = getattr(error, "sent", None) if response is None else response.upload.sent
+def _sent(error: Exception | None) -> int:
+    """Bytes of the body that had left."""
+    sent = getattr(error, "sent", None)
     return sent if isinstance(sent, int) else 0
 
 
@@ -198,8 +208,9 @@ def forget_what_was_sent(attempt: Attempt) -> None:
     A traceback stays readable; the variables of its frames are gone.
     """
     if attempt.response is not None:
-        for response in (attempt.response, *attempt.response.history):
-            response.request.body = None
+        attempt.response.request.body = None
+        for earlier in attempt.response.history:
+            earlier.request.body = None
     error: BaseException | None = attempt.error
     while error is not None:
         if isinstance(error, RequestException) and isinstance(error.request, PreparedRequest):

@@ -29,27 +29,24 @@ class Delivery:
         begun: when the first attempt began, by ``perf_counter``.
     """
 
-    __slots__ = (
-        "attempts", "begun", "digest", "identity", "item", "key", "mtime", "origin", "problem", "ready", "request",
-        "segment", "size", "url", "weight",
-    )  # fmt: skip
+    # How all of them begin.
+    key = ""
+    identity: bytes | None = None
+    size: int | None = None
+    mtime: int | None = None
+    segment: Segment | None = None
+    request: Request | None = None
+    weight = 0
+    digest: bytes | None = None
+    ready = False
+    problem: Exception | None = None
+    attempts = 0
+    begun = 0.0
 
     def __init__(self, item: Upload, url: str | None, origin: Origin | None) -> None:
         self.item = item
         self.url = url
         self.origin = origin
-        self.key = ""
-        self.identity: bytes | None = None
-        self.size: int | None = None
-        self.mtime: int | None = None
-        self.segment: Segment | None = None
-        self.request: Request | None = None
-        self.weight = 0
-        self.digest: bytes | None = None
-        self.ready = False
-        self.problem: Exception | None = None
-        self.attempts = 0
-        self.begun = 0.0
 
     def unload(self) -> None:
         """Let the bytes go; they are read again when they are due again."""

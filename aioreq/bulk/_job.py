@@ -108,8 +108,9 @@ class Job:
         has_own_headers = self.headers is not None or item.headers is not None or self.digest is not None
         if has_own_headers or delivery.url is None or (body := self._plain_body(delivery)) is None:
             return None
-        headers = {"Idempotency-Key": delivery.key}
-        return Request(self.method_of(item), delivery.url, headers=headers, data=body, auth=self.auth)
+        request = Request(self.method_of(item), delivery.url)
+        request.headers, request.data, request.auth = {"Idempotency-Key": delivery.key}, body, self.auth
+        return request
 
     async def request(self, delivery: Delivery) -> Request:
         """The request for a delivery whose bytes are ready."""

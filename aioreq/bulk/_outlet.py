@@ -20,11 +20,19 @@ class Outlet:
         self._ended = False
         self._error: BaseException | None = None
 
-    async def put(self, result: UploadResult) -> None:
-        """Bring a result."""
-        self._results.append(result)  # first: its place is that of its arrival
+    def put(self, result: UploadResult) -> None:
+        """Bring a result: its place is that of its arrival."""
+        self._results.append(result)
         self._news.set()
-        while len(self._results) > self._size:
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it holds one too many, so that :meth:`room` is to be waited for."""
+        return len(self._results) > self._size
+
+    async def room(self) -> None:
+        """Wait until it is not full."""
+        while self.is_full:
             self._room.clear()
             await self._room.wait()
 

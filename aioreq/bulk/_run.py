@@ -115,9 +115,9 @@ class Run:
             self._life.push_async_callback(self._ledger.aclose)
         self._spawn(self._take_items())
 
-    async def next(self) -> UploadResult | None:
+    def next(self) -> Coroutine[Any, Any, UploadResult | None]:
         """The next result in the order of landing, or None at the end. Raises what the run ended with."""
-        return await self._outlet.get()
+        return self._outlet.get()
 
     def stop(self) -> None:
         """Begin nothing more; what is on the way is finished, and its results still come."""
@@ -202,7 +202,8 @@ class Run:
             await READERS.start(look_at, deliveries)
             deliveries, done = await self._ledger.sort(deliveries)
             for delivery, entry in done:
-                await self._report(_skipped(delivery, entry))
+                self._report(_skipped(delivery, entry))
+                await self._outlet.room()
                 self._settle(1)
         if self._stopping:
             self._settle(len(deliveries))
@@ -255,7 +256,9 @@ class Run:
         if self._ledger is not None:
             # It keeps its place until it is written down: no more is ever lost than is on the way.
             await self._ledger.record(delivery, result)
-        await self._report(result)
+        self._report(result)
+        if self._outlet.is_full:
+            await self._outlet.room()
         self._lanes.finished(delivery)
         if self._ledger is not None and (followers := self._ledger.release(delivery)):
             await self._admit(followers)
@@ -281,10 +284,10 @@ class Run:
 
     # --- back
 
-    async def _report(self, result: UploadResult) -> None:
+    def _report(self, result: UploadResult) -> None:
         self._tally.count(result)
         self._tell()
-        await self._outlet.put(result)
+        self._outlet.put(result)
         if self._settings.on_error == "stop" and not result.ok and not self._stopping:
             self._failure = result.failure()
             self.stop()
