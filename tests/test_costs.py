@@ -38,10 +38,10 @@ SIZES = {"file": 65_536, "bulk": 4096}
 # The files are in memory, and the loop itself reads them. In bulk, when results are fetched is a matter of timing: its
 # bounds leave more room.
 BOUNDS: dict[str, dict[str, float]] = {
-    "get": {"callbacks": 1, "polls": 1, "hops": 0, "calls": 170, "allocations": 80, "syscalls": 7.5},
-    "form": {"callbacks": 1, "polls": 1, "hops": 0, "calls": 240, "allocations": 120, "syscalls": 7.5},
-    "file": {"callbacks": 1, "polls": 1, "hops": 0, "calls": 330, "allocations": 245, "syscalls": 16.5},
-    "bulk": {"callbacks": 3, "polls": 3, "hops": 0.02, "calls": 400, "allocations": 220, "syscalls": 14},
+    "get": {"callbacks": 1, "polls": 1, "hops": 0, "calls": 165, "allocations": 70, "syscalls": 6},
+    "form": {"callbacks": 1, "polls": 1, "hops": 0, "calls": 205, "allocations": 118, "syscalls": 6},
+    "file": {"callbacks": 1, "polls": 1, "hops": 0, "calls": 326, "allocations": 240, "syscalls": 16},
+    "bulk": {"callbacks": 3, "polls": 3, "hops": 0.02, "calls": 390, "allocations": 205, "syscalls": 12},
 }
 
 
