@@ -462,17 +462,21 @@ class Body:
     def __init__(
         self, segments: Iterable[Segment], content_type: str | None = None, params: Sequence[Any] = ()
     ) -> None:
-        self.segments = tuple(segments)
+        self.segments = segments = tuple(segments)
         self.params = params
         self.content_type = content_type
         self.on_block: Callable[[Any, int, int], object] | None = None
         self.length: int | None
+        if len(segments) == 1:  # as most are
+            [only] = segments
+            self.length, self.in_memory, self.can_read_now = only.length, only.in_memory, only.can_read_now
+            return
         try:
-            self.length = sum(map(_LENGTH, self.segments))
+            self.length = sum(map(_LENGTH, segments))
         except TypeError:  # one of them is None
             self.length = None
-        self.in_memory = all(map(_IS_IN_MEMORY, self.segments))
-        self.can_read_now = self.in_memory or all(map(_CAN_READ_NOW, self.segments))
+        self.in_memory = all(map(_IS_IN_MEMORY, segments))
+        self.can_read_now = self.in_memory or all(map(_CAN_READ_NOW, segments))
 
     def __len__(self) -> int:
         if self.length is None:

@@ -239,7 +239,7 @@ class Exchange:
     def _goes_inline(self, body: Body) -> bool:
         """Whether the request leaves in one write."""
         return (
-            body.is_small and "Expect" not in self._request.headers and not Meter.is_wanted(body, self._terms.progress)
+            body.is_small and "expect" not in self._request.headers and not Meter.is_wanted(body, self._terms.progress)
         )
 
     def _meter(self, body: Body) -> Meter | None:

@@ -270,7 +270,7 @@ def _fields(data: Any) -> Iterator[Any]:
 
 
 def _is_empty(data: Any) -> bool:
-    return isinstance(data, (str, bytes, Mapping, list, tuple)) and not data
+    return isinstance(data, (dict, str, bytes, list, tuple, Mapping)) and not data
 
 
 def _is_pairs(data: Any) -> bool:
