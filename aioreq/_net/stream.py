@@ -759,25 +759,26 @@ class Stream:
 
     def _take_records(self, records: bytes) -> None:
         """What the socket gave, on its way through TLS to the reader."""
-        self._pass_up(records, 0)
         reader = self._reader
-        if reader.watcher is not None and not (reader.untouched and self._is_housekeeping(records)):
+        is_awaited = reader.waited_for  # what comes is part of an exchange then, and no news to a watcher
+        self._pass_up(records, 0)
+        if not is_awaited and reader.watcher is not None and not (reader.untouched and self._is_housekeeping(records)):
             reader.watcher.disturbed()
 
     def _pass_up(self, data: bytes, level: int) -> None:
         """Decrypt with the layers from ``level`` up. What comes out before an error counts."""
-        if level == len(self._layers):
-            self._reader.feed_data(data)
-            return
-        layer = self._layers[level]
+        layer, above = self._layers[level], level + 1
         try:
             pieces = layer.decrypt(data)
         except SSLError as error:
             self._reader.fail(error)
             return
         for piece in pieces:
-            self._pass_up(piece, level + 1)
-        if not self._is_lent:
+            if above == len(self._layers):
+                self._reader.feed_data(piece)
+            else:
+                self._pass_up(piece, above)
+        if layer.has_pending and not self._is_lent:
             self._send_pending(level)
         if layer.ended:
             self._reader.feed_eof()

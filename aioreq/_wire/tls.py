@@ -99,11 +99,10 @@ class TLS:
         if self._broken is not None:
             raise SSLError(self._broken)
         chunks: list[bytes] = []
-        incoming, read = self._incoming, self._object.read
-        # An SSLWantReadError costs more than a small read: ask only while there is something to ask for.
-        while incoming.pending or self._object.pending():
+        incoming, tls = self._incoming, self._object
+        while True:
             try:
-                chunk = read(_READ_SIZE)
+                chunk = tls.read(_READ_SIZE)
             except ssl.SSLWantReadError:
                 break
             except ssl.SSLZeroReturnError:
@@ -119,6 +118,9 @@ class TLS:
                 self.ended = True
                 break
             chunks.append(chunk)
+            # An SSLWantReadError costs more than a small read: ask again only while there is something to ask for.
+            if not (incoming.pending or tls.pending()):
+                break
         return chunks
 
     def close(self) -> bytes:
