@@ -45,17 +45,21 @@ class Parcel:
 
     def lone_file(self) -> tuple[bytes, FileRegion, bytes] | None:
         """The only file in it, with what stands before and behind; or None."""
-        before, behind = [self._head], list[bytes]()
-        file: FileRegion | None = None
+        before, file, behind = self._head, None, b""
+        if len(self._body.segments) > _FEW_SEGMENTS:
+            return None
         for segment in self._body.segments:
-            if isinstance(segment, Bytes):
-                (before if file is None else behind).append(segment.data)
-            elif file is not None:
-                return None
-            else:
-                assert isinstance(segment, FileRegion)  # what else there is can't be read at once
+            if isinstance(segment, FileRegion):
+                if file is not None:
+                    return None
                 file = segment
-        return None if file is None else (b"".join(before), file, b"".join(behind))
+                continue
+            assert isinstance(segment, Bytes)  # what else there is can't be read at once
+            if file is None:
+                before += segment.data
+            else:
+                behind += segment.data
+        return None if file is None else (before, file, behind)
 
     def taken(self, size: int) -> None:
         """So many bytes have left, by another way than from the buffer."""
