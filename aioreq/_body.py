@@ -40,7 +40,7 @@ SMALL = 256 * 1024
 _BATCH = 1024
 
 
-# No ABC, which mypy does not need to know it for one: to ask whether something is an instance takes ten times as long.
+# Not an ABC: to ask whether something is an instance of one takes ten times as long, and each upload of a file does so.
 class Segment:
     """A stretch of a body that comes from one place.
 
@@ -468,7 +468,7 @@ class Body:
         self.content_type = content_type
         self.on_block: Callable[[Any, int, int], object] | None = None
         self.length: int | None
-        if len(segments) == 1:  # as most are
+        if len(segments) == 1:  # as most bodies have; without the sums a small form takes 3 % less
             [only] = segments
             self.length, self.in_memory, self.can_read_now = only.length, only.in_memory, only.can_read_now
             return

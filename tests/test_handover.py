@@ -199,6 +199,8 @@ class TestLeftToOthers:
             fd = file.fileno()
             assert page_cache.holds(fd, 0, 64 * KIB)
             assert not page_cache.holds(fd, 0, 64 * KIB + 4096)
+            assert page_cache.holds(fd, 60 * KIB, 4 * KIB)
+            assert not page_cache.holds(fd, 60 * KIB, 8 * KIB)
             os.fsync(fd)
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
             assert not page_cache.holds(fd, 0, 64 * KIB)

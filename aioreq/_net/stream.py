@@ -445,7 +445,7 @@ class Stream:
     @property
     def quiet(self) -> bool:
         """Whether nothing waits in our hands, coming or going."""
-        return self._reader.untouched and not self.unsent and not self._transport.is_closing()
+        return self._reader.untouched and self.is_flushed
 
     @property
     def unsent(self) -> int:

@@ -257,7 +257,7 @@ class Run:
             # It keeps its place until it is written down: no more is ever lost than is on the way.
             await self._ledger.record(delivery, result)
         self._report(result)
-        if self._outlet.is_full:
+        if self._outlet.is_full:  # seldom: a coroutine less for each item
             await self._outlet.room()
         self._lanes.finished(delivery)
         if self._ledger is not None and (followers := self._ledger.release(delivery)):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import os
 import re
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from types import ModuleType
 from typing import Any
 from urllib.parse import quote_plus
 
@@ -407,18 +405,12 @@ def _escaped(text: str) -> str:
     return text.translate(_ESCAPES) if '"' in text or "\r" in text or "\n" in text else text
 
 
-@functools.cache
-def _mimetypes() -> ModuleType:
-    import mimetypes  # not before the first file
-
-    return mimetypes
-
-
 def _type_by_name(filename: str) -> str | None:
     """As ``mimetypes`` has it for a file; most names end with an extension that is known by itself (5 µs less)."""
-    mimetypes = _mimetypes()
+    import mimetypes  # not before the first file
+
     extension = "." + filename.rpartition(".")[2]
-    known: str | None = mimetypes.types_map.get(extension) if mimetypes.inited else None
+    known = mimetypes.types_map.get(extension) if mimetypes.inited else None
     if (
         known is not None
         and extension not in mimetypes.encodings_map
@@ -427,8 +419,7 @@ def _type_by_name(filename: str) -> str | None:
         and "." in filename.lstrip(".")  # ".txt" is a hidden file without any
     ):
         return known
-    guessed: str | None = mimetypes.guess_type("./" + filename)[0]  # it would take "a: b.txt" for a URL
-    return guessed
+    return mimetypes.guess_type("./" + filename)[0]  # it would take "a: b.txt" for a URL
 
 
 def _text(name: Any) -> str:
@@ -456,9 +447,7 @@ def _header_lines(name: Any, headers: Any) -> dict[Any, Any]:
 
 
 def _check_header_line(name: str, line: Any) -> None:
-    if isinstance(line, str) and line.isprintable():
-        return
-    if not isinstance(line, str) or _FORBIDDEN_IN_HEADERS.search(line):
+    if not isinstance(line, str) or (not line.isprintable() and _FORBIDDEN_IN_HEADERS.search(line)):
         raise InvalidBody(f"a header of the field {name!r} holds CR, LF or NUL, or isn't text: {line!r}")
 
 
