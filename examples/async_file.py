@@ -19,4 +19,7 @@ async def main(url, name):
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit(__doc__)
-    asyncio.run(main(*sys.argv[1:]))
+    try:
+        asyncio.run(main(*sys.argv[1:]))
+    except (aioreq.RequestException, OSError) as error:  # aiofiles opens the file
+        sys.exit(f"not uploaded: {error}")

@@ -51,4 +51,7 @@ if __name__ == "__main__":
     parser.add_argument("--put", action="store_true", help="PUT each file below the URL (WebDAV), and read it back")
     arguments = parser.parse_args()
     with ends_on_ctrl_c(), embedded_bin(arguments.url) as url, files_to_send(arguments.paths) as files:
-        sys.exit(asyncio.run(main(url, files, arguments.put)))
+        try:
+            sys.exit(asyncio.run(main(url, files, arguments.put)))
+        except aioreq.RequestException as error:  # a URL that is none, nobody there, ...
+            sys.exit(f"not uploaded: {error}")

@@ -51,6 +51,8 @@ def embedded_bin(url: str | None) -> Iterator[str]:
 def files_to_send(paths: list[str]) -> Iterator[list[Path]]:
     """The files under ``paths``; without any, the files of this Python installation, and some with unusual names."""
     if paths:
+        if missing := [path for path in paths if not Path(path).exists()]:
+            sys.exit(f"not uploaded: there is no {missing[0]!r}")
         yield [file for path in map(Path, paths) for file in (_files_under(path) if path.is_dir() else [path])]
         return
     with tempfile.TemporaryDirectory(prefix="aioreq-demo-") as folder:

@@ -23,4 +23,7 @@ async def main(url, *files):
 if __name__ == "__main__":
     if len(sys.argv) < 3:
         sys.exit(__doc__)
-    asyncio.run(main(*sys.argv[1:]))
+    try:
+        asyncio.run(main(*sys.argv[1:]))
+    except aioreq.RequestException as error:
+        sys.exit(f"not uploaded: {error}")

@@ -69,6 +69,26 @@ def test_an_aiofiles_file_is_sent_twice_whole(bin_url: str, file: str) -> None:
     assert first == again
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("form.py", "http:", "/nowhere"),
+        ("async_file.py", "http://127.0.0.1", "/nowhere/none"),
+        ("put_with_progress.py", "http:", "/nowhere"),
+        ("request_send.py", "http://127.0.0.1", "/nowhere/none"),
+        ("bulk_upload.py", "/nowhere/none"),
+        ("bulk_upload.py", "--url", "http:", __file__),
+    ],
+    ids=" ".join,
+)
+def test_wrong_input(arguments: tuple[str, ...]) -> None:
+    """What can't be uploaded is told in a sentence."""
+    result = run(*arguments)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("not uploaded: ")
+    assert "Traceback" not in result.stderr
+
+
 def test_put_shows_progress_to_the_end(bin_url: str, file: str) -> None:
     """put_with_progress.py ends at 100 %."""
     assert "1,280,000 bytes (100%)" in succeeded(run("put_with_progress.py", bin_url, file))
