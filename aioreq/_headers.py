@@ -10,8 +10,9 @@ from multidict import CIMultiDict, getversion
 
 from .exceptions import InvalidHeader
 
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_BAD_VALUE = re.compile(r"[\r\n\0]")
+# As text: compiled when first used.
+_TCHARS = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_BAD_VALUE = r"[\r\n\0]"
 # Names that need no second look.
 _USUAL_NAMES = frozenset((
     "Host", "User-Agent", "Accept", "Accept-Encoding", "Accept-Language", "Authorization", "Connection",
@@ -55,7 +56,7 @@ def concealed(fields: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 def is_token(text: str) -> bool:
     """Whether it is a token of RFC 9110, section 5.6.2: a method, a field's name."""
-    return _TOKEN.fullmatch(text) is not None
+    return re.fullmatch(_TCHARS, text) is not None
 
 
 def header_pairs(headers: Any) -> Collection[tuple[Any, Any]]:
@@ -97,7 +98,7 @@ def checked_header(name: Any, value: Any) -> tuple[str, str]:
         value = str(value)
     if not isinstance(value, str):
         raise InvalidHeader(f"the header {name} is {type(value).__name__}; pass text or bytes")
-    if _BAD_VALUE.search(value):
+    if re.search(_BAD_VALUE, value):
         raise InvalidHeader(f"the header {name} holds CR, LF or NUL, which would end it")
     try:
         value.encode("latin-1")

@@ -12,15 +12,16 @@ from .exceptions import InvalidURL, URLRequired
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
-_ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+# As text: compiled when first used.
+_CONTROL = r"[\x00-\x1f\x7f]"
+_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*"
+_ABSOLUTE = r"[A-Za-z][A-Za-z0-9+.-]*://"
 # A name's labels have 1 to 63 characters each (RFC 1035, section 2.3.4); a dot may end it.
-_HOST = re.compile(r"[a-zA-Z0-9_-]{1,63}(\.[a-zA-Z0-9_-]{1,63})*\.?|[0-9a-fA-F.]*:[0-9a-fA-F:.]+(%[A-Za-z0-9._-]+)?")
-_SURROGATE = r"[\ud800-\udfff]"  # as text: compiled with the first URL that is not ASCII
+_HOST = r"[a-zA-Z0-9_-]{1,63}(\.[a-zA-Z0-9_-]{1,63})*\.?|[0-9a-fA-F.]*:[0-9a-fA-F:.]+(%[A-Za-z0-9._-]+)?"
+_SURROGATE = r"[\ud800-\udfff]"
 # Between the first colon of an authority, also of one without a scheme, and its last @.
-_PASSWORD = re.compile(r"((?:^|//)[^/?#:]*):[^/?#]*@")
-_LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_USER_INFO = r"((?:^|//)[^/?#:]*):[^/?#]*@"
+_LONE_PERCENT = r"%(?![0-9A-Fa-f]{2})"
 
 Origin = tuple[str, str, int]
 
@@ -52,7 +53,12 @@ class Target(NamedTuple):
     @property
     def place(self) -> str:
         """The URL without its query, which may hold secrets: for logs."""
-        return f"{self.origin[0]}://{self.host}{self.path.partition('?')[0]}"
+        return f"{self.origin[0]}://{self.host}{self.bare_path}"
+
+    @property
+    def bare_path(self) -> str:
+        """The path without its query."""
+        return self.path.partition("?")[0]
 
     def join(self, location: str) -> Target:
         """The target of a reference relative to this one (RFC 3986, section 5)."""
@@ -76,7 +82,7 @@ class Target(NamedTuple):
 
 def is_absolute(url: str) -> bool:
     """Whether it has a scheme and an authority, and can do without a base."""
-    return _ABSOLUTE.match(url) is not None
+    return re.match(_ABSOLUTE, url) is not None
 
 
 @lru_cache(maxsize=1024)
@@ -95,7 +101,7 @@ def parse_url(text: str) -> Target:
     text = text.strip()
     if not text:
         raise URLRequired("a request needs a URL")
-    if _CONTROL.search(text):
+    if re.search(_CONTROL, text):
         raise InvalidURL(f"the URL {_shown(text)} holds control characters; quote them")
     if not text.isascii() and re.search(_SURROGATE, text):
         raise InvalidURL(f"the URL {_shown(text)} holds a lone surrogate, which has no form in UTF-8")
@@ -105,11 +111,11 @@ def parse_url(text: str) -> Target:
         url = URL(text)
         host, port = url.raw_host, url.port
     except (ValueError, TypeError) as error:
-        why = "" if _PASSWORD.search(text) else f": {error}"  # which may quote the authority
+        why = "" if re.search(_USER_INFO, text) else f": {error}"  # which may quote the authority
         raise InvalidURL(f"{_shown(text)} is not a valid URL{why}") from None
     if not host:
         raise InvalidURL(f"the URL {_shown(text)} has no host")
-    if not _HOST.fullmatch(host) or (":" not in host and "[" in parts.netloc.rpartition("@")[2]):
+    if not re.fullmatch(_HOST, host) or (":" not in host and "[" in parts.netloc.rpartition("@")[2]):
         raise InvalidURL(f"the URL {_shown(text)} has a host that no host can be called")
     if not port:
         raise InvalidURL(f"the URL {_shown(text)} has a port outside of 1 to 65535")
@@ -139,22 +145,27 @@ def _authority(scheme: str, host: str, port: int) -> str:
 
 def _shown(text: str) -> str:
     """The URL for a message, which may end up in a log: without its password."""
-    return repr(_PASSWORD.sub(r"\1:[secret]@", text))
+    return repr(re.sub(_USER_INFO, r"\1:[secret]@", text))
 
 
 def _check_scheme(text: str) -> None:
     scheme, mark, _ = text.partition("://")
     if text.startswith("/") and not text.startswith("//"):
         raise InvalidURL(f"the URL {_shown(text)} has no host: give it whole, or make a Session with base_url=")
-    if not mark or not _SCHEME.fullmatch(scheme):
+    if not mark or not re.fullmatch(_SCHEME, scheme):
         raise InvalidURL(f"the URL {_shown(text)} has no scheme; did you mean {_shown('http://' + text.lstrip('/'))}?")
     if scheme.lower() not in _DEFAULT_PORTS:
         raise InvalidURL(f"the URL {_shown(text)} has the scheme {scheme!r}; only http and https can be requested")
 
 
+def path_matches(path: str, prefix: str) -> bool:
+    """Whether ``path`` is ``prefix`` or below it, whole segments compared (RFC 6265bis, section 5.1.4)."""
+    return path == prefix or path.startswith(prefix if prefix.endswith("/") else prefix + "/")
+
+
 def _quote(part: str) -> str:
     """Quote what may not stand in a URL, and a per cent sign that quotes nothing (RFC 3986, section 2)."""
-    return quote(_LONE_PERCENT.sub("%25", part), safe="!#$%&'()*+,/:;=?@[]~")
+    return quote(re.sub(_LONE_PERCENT, "%25", part), safe="!#$%&'()*+,/:;=?@[]~")
 
 
 def with_params(url: str, params: Any) -> str:

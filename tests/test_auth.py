@@ -460,6 +460,8 @@ class TestAutoauth:
             ("http://example.org/a/", "http://example.org/a", False),
             ("http://example.org/a", "http://example.org/", False),
             ("http://example.org/a", "http://example.org/b/a", False),
+            ("http://example.org/a", "http://example.org//b/a", False),
+            ("http://example.org//b", "http://example.org//b/a", True),
             ("http://example.org", "https://example.org/", False),
             ("http://example.org", "http://example.org:8080/", False),
             ("http://example.org", "http://example.org.evil.example/", False),

@@ -6,9 +6,9 @@ import sys
 import pytest
 
 from aioreq._rules import jar as jar_rules
-from aioreq._rules.jar import Jar, domain_matches, path_matches, read_date
+from aioreq._rules.jar import Jar, domain_matches, read_date
 from aioreq._rules.suffixes import PublicSuffixes, looks_public
-from aioreq._url import parse_url
+from aioreq._url import parse_url, path_matches
 
 HOME = "https://www.example.org/dir/page?query=/x"
 NOW = 1_700_000_000.0  # 2023-11-14, 22:13:20 UTC

@@ -11,12 +11,12 @@ import re
 from base64 import b64encode
 from collections.abc import Callable, Generator
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from .._body import Body
 from .._message import PreparedRequest, Response
 from .._netrc import Netrc
-from .._url import Target, parse_url
+from .._url import Target, parse_url, path_matches
 from ..exceptions import AuthenticationError, InvalidHeader
 
 Flow = Generator[PreparedRequest, Response, None]
@@ -69,8 +69,9 @@ class BasicAuth(Auth):
 
 AuthObject = BasicAuth
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_SURROGATE = r"[\ud800-\udfff]"  # as text: compiled with the first text that is not ASCII
+# As text: compiled when first used.
+_CONTROL = r"[\x00-\x1f\x7f]"
+_SURROGATE = r"[\ud800-\udfff]"
 
 
 def _require_credentials(username: Any, password: Any) -> None:
@@ -83,7 +84,7 @@ def _require_credentials(username: Any, password: Any) -> None:
     for name, value in (("user name", username), ("password", password)):
         if not isinstance(value, str):
             raise TypeError(f"a {name} is text, not {type(value).__name__}")
-        if _CONTROL.search(value):
+        if re.search(_CONTROL, value):
             raise InvalidHeader(f"the {name} holds a control character, which may not be in credentials")
         if not value.isascii() and re.search(_SURROGATE, value):
             raise InvalidHeader(f"the {name} holds a lone surrogate, which has no form in UTF-8")
@@ -323,17 +324,13 @@ def autoauth_for(target: Target) -> Auth | None:
     """What was registered for this URL, or None."""
     if not _autoauth:
         return None
-    path = urlsplit(target.path).path
+    path = target.bare_path
     matching = [
         (len(known.path), auth)
         for known, auth in _autoauth
-        if known.origin == target.origin and _is_under(path, urlsplit(known.path).path)
+        if known.origin == target.origin and path_matches(path, known.bare_path)
     ]
     return max(matching, key=lambda match: match[0])[1] if matching else None
-
-
-def _is_under(path: str, prefix: str) -> bool:
-    return path == prefix or path.startswith(prefix if prefix.endswith("/") else prefix + "/")
 
 
 def as_auth(auth: Any) -> Auth | None:

@@ -13,8 +13,9 @@ from .jar import Jar
 
 # RFC 6265, section 4.1.1: control characters, white space, quotes, commas, semicolons and backslashes may not be
 # in a value; browsers and servers use quotes, commas and spaces all the same.
-_BAD_VALUE = re.compile(r"[\x00-\x1f\x7f;]")
-_NAMES_A_DOMAIN = re.compile(r";[ \t]*domain[ \t]*=", re.IGNORECASE)
+# As text: compiled with the first cookie.
+_BAD_VALUE = r"[\x00-\x1f\x7f;]"
+_NAMES_A_DOMAIN = r"(?i);[ \t]*domain[ \t]*="
 
 
 class Cookies(MutableMapping[str, str]):
@@ -84,7 +85,7 @@ class Cookies(MutableMapping[str, str]):
 
 def names_a_domain(response: Response) -> bool:
     """Whether a cookie of this answer is for a domain, which may be a public suffix."""
-    return any(_NAMES_A_DOMAIN.search(field) for field in response.headers.getall("Set-Cookie", ()))
+    return any(re.search(_NAMES_A_DOMAIN, field) for field in response.headers.getall("Set-Cookie", ()))
 
 
 def cookie_pairs(cookies: Any) -> Iterable[tuple[Any, Any]]:
@@ -109,7 +110,7 @@ def checked_cookie(name: Any, value: Any) -> str:
     text = str(value)
     if not isinstance(name, str) or not is_token(name):
         raise InvalidHeader(f"{name!r} can't be the name of a cookie: a name is a token (RFC 6265, section 4.1.1)")
-    if _BAD_VALUE.search(text):
+    if re.search(_BAD_VALUE, text):
         raise InvalidHeader(f"the cookie {name} holds a control character or a semicolon, which would end it")
     try:
         text.encode("latin-1")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from .._url import Target
+from .._url import Target, path_matches
 from .suffixes import SUFFIXES
 
 # All lengths are in octets: header text is latin-1, a character each.
@@ -23,17 +23,17 @@ _LONGEST_LIFE = 400 * 24 * 3600.0  # section 5.5
 _PER_DOMAIN = 180
 _IN_ALL = 3000
 
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _WHITE_SPACE = " \t"
 
-# Dates: as text, compiled with the first one.
+# As text: compiled with the first cookie.
+_CONTROL = r"[\x00-\x08\x0a-\x1f\x7f]"
 _DATE_DELIMITER = r"[\x09\x20-\x2f\x3b-\x40\x5b-\x60\x7b-\x7e]+"
 _TIME = r"(?a)(\d{1,2}):(\d{1,2}):(\d{1,2})(?!\d)"
 _DAY = r"(?a)(\d{1,2})(?!\d)"
 _YEAR = r"(?a)(\d{2,4})(?!\d)"
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MONTH = f"(?i)({'|'.join(_MONTHS)})"
-_MAX_AGE = re.compile(r"-?[0-9]+")
+_MAX_AGE = r"-?[0-9]+"
 
 _Key = tuple[str, bool, str, str]
 
@@ -73,7 +73,7 @@ class Cookie(NamedTuple):
         if self.secure and scheme != "https":
             return False
         at_its_host = host == self.domain if self.host_only else domain_matches(host, self.domain)
-        return at_its_host and path_matches(_path_of(target), self.path)
+        return at_its_host and path_matches(target.bare_path, self.path)
 
 
 class Jar:
@@ -146,7 +146,7 @@ def read_cookie(field: str, target: Target, now: float) -> Cookie | None:
     scope = _scope(said.get("domain", ""), target.origin[1])
     secure = "secure" in said
     too_long = len(name) + len(value) > _LONGEST_PAIR
-    if not (name or value) or too_long or scope is None or _CONTROL.search(field):
+    if not (name or value) or too_long or scope is None or re.search(_CONTROL, field):
         return None
     domain, host_only = scope
     wanted_path = said.get("path", "")
@@ -171,7 +171,7 @@ def _attributes(parts: list[str]) -> dict[str, str]:
     for part in parts:
         name, _, text = part.partition("=")
         name, text = name.strip(_WHITE_SPACE).lower(), text.strip(_WHITE_SPACE)
-        unreadable = (name == "max-age" and not _MAX_AGE.fullmatch(text)) or (
+        unreadable = (name == "max-age" and not re.fullmatch(_MAX_AGE, text)) or (
             name == "expires" and read_date(text) is None
         )
         if len(text) <= _LONGEST_ATTRIBUTE and not unreadable:
@@ -254,15 +254,6 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def path_matches(path: str, prefix: str) -> bool:
-    """Whether ``path`` is ``prefix`` or below it (section 5.1.4)."""
-    return path == prefix or path.startswith(prefix if prefix.endswith("/") else prefix + "/")
-
-
-def _path_of(target: Target) -> str:
-    return target.path.partition("?")[0]
-
-
 def _default_path(target: Target) -> str:
     """The directory of what was asked for (section 5.1.4)."""
-    return _path_of(target).rpartition("/")[0] or "/"
+    return target.bare_path.rpartition("/")[0] or "/"

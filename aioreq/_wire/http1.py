@@ -86,11 +86,11 @@ LAST_CHUNK = b"0\r\n\r\n"
 # what it does with a callback for each, and nothing gets through that is not exactly so: a name is a token with the
 # colon right behind it, a value holds no CR, LF or NUL, a line ends with CR LF and is not folded (section 5.2 would
 # have folded lines read, but two readers may take them for two things). What was matched is not tried shorter: a server
-# could make that take minutes.
+# could make that take minutes. As text: re compiles them with the first answer, and keeps them.
 # The first status line is the one that an answer has which needs no parser.
-_USUAL_STATUS_LINE = re.compile(r"HTTP/1\.1 ([2-9][0-9]{2})(?: ([^\r\n\0]*+))?\r\n")
-_STATUS_LINE = re.compile(r"HTTP/([0-9](?:\.[0-9])?) ([1-9][0-9]{2})(?: ([^\r\n\0]*+))?\r\n")
-_FIELD_LINE = re.compile(r"^([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[ \t]*+([^\r\n\0]*+)\r\n", re.MULTILINE)
+_USUAL_STATUS_LINE = r"HTTP/1\.1 ([2-9][0-9]{2})(?: ([^\r\n\0]*+))?\r\n"
+_STATUS_LINE = r"HTTP/([0-9](?:\.[0-9])?) ([1-9][0-9]{2})(?: ([^\r\n\0]*+))?\r\n"
+_FIELD_LINE = r"(?m)^([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[ \t]*+([^\r\n\0]*+)\r\n"
 
 
 # An answer that came in one piece, as most small ones do: status, reason, headers, content.
@@ -138,7 +138,7 @@ _LARGEST_KEPT = 1024
 def _read_usual(data: bytes) -> _UsualHead | None:
     """A head, if it is a usual one."""
     text = data.decode("latin-1")
-    line = _USUAL_STATUS_LINE.match(text)
+    line = re.match(_USUAL_STATUS_LINE, text)
     if line is None:
         return None
     code, reason = line.groups("")
@@ -254,7 +254,7 @@ class AnswerParser:
         return bytes(held[end:])
 
     def _read_head(self, text: str, events: list[Event]) -> None:
-        line = _STATUS_LINE.match(text)
+        line = re.match(_STATUS_LINE, text)
         if line is None:
             raise RemoteProtocolError(f"the server's answer is not valid HTTP/1.1; it begins {text[:40]!r}")
         version, code, reason = line.groups("")
@@ -352,7 +352,7 @@ def _keeps_alive(version: str, headers: Headers) -> bool:
 
 def _fields(text: str, start: int) -> Headers:
     """The field lines of a head, from ``start`` to the empty line that ends it."""
-    fields = _FIELD_LINE.findall(text, start)
+    fields = re.compile(_FIELD_LINE).findall(text, start)
     if len(fields) != text.count("\n", start) - 1:
         raise RemoteProtocolError(f"the head of the answer is not valid HTTP/1.1: {_odd_line(text, start)!r}")
     if " \r\n" in text or "\t\r\n" in text:  # white space behind a value is no part of it (RFC 9110, section 5.5)
@@ -363,7 +363,7 @@ def _fields(text: str, start: int) -> Headers:
 def _odd_line(text: str, start: int) -> str:
     """The first line that is no field line, as far as an error message needs it."""
     lines = [line + "\n" for line in text[start:].split("\n")]
-    return next(line for line in lines if _FIELD_LINE.fullmatch(line) is None)[:80]
+    return next(line for line in lines if re.fullmatch(_FIELD_LINE, line) is None)[:80]
 
 
 def _check_begin(data: bytes | bytearray, searched: int) -> None:

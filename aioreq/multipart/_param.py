@@ -20,7 +20,7 @@ Callback = Callable[[Any, int, int], object]
 # The WHATWG escapes, and only these three ("multipart/form-data encoding algorithm"): a backslash is sent
 # as it is, since browsers do so and parsers disagree about it.
 _ESCAPES = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
-_FORBIDDEN_IN_HEADERS = re.compile(r"[\r\n\0]")
+_FORBIDDEN_IN_HEADERS = r"[\r\n\0]"  # as text: compiled when first used
 # A value up to this size is one segment with its head: a copy costs less than two segments more.
 _WORTH_COPYING = 4096
 _TEXT = "text/plain; charset=utf-8"
@@ -447,7 +447,7 @@ def _header_lines(name: Any, headers: Any) -> dict[Any, Any]:
 
 
 def _check_header_line(name: str, line: Any) -> None:
-    if not isinstance(line, str) or (not line.isprintable() and _FORBIDDEN_IN_HEADERS.search(line)):
+    if not isinstance(line, str) or (not line.isprintable() and re.search(_FORBIDDEN_IN_HEADERS, line)):
         raise InvalidBody(f"a header of the field {name!r} holds CR, LF or NUL, or isn't text: {line!r}")
 
 
