@@ -43,14 +43,22 @@ class Reading:
     error: type[Exception] | None = None
 
 
-def read(data: bytes, cuts: Sequence[int] = (), method: str = "GET", *, eof: bool = False) -> Reading:
-    """Feed an answer in pieces cut at ascending offsets; at the end, that of the connection if so wanted."""
+def read(
+    data: bytes, cuts: Sequence[int] = (), method: str = "GET", *, eof: bool = False, passing: bool = False
+) -> Reading:
+    """Feed an answer in pieces cut at ascending offsets; at the end, that of the connection if so wanted.
+
+    With ``passing``, pieces that need not be fed are not.
+    """
     parser = AnswerParser(method)
     reading = Reading()
     try:
         for start, end in pairwise([0, *cuts, len(data)]):
-            if start < end:
-                _note(reading, parser.feed(data[start:end]))
+            piece = data[start:end]
+            if passing and parser.passes(piece):
+                _note(reading, [piece])
+            elif piece:
+                _note(reading, parser.feed(piece))
         if eof:
             _note(reading, parser.feed_eof())
     except RemoteProtocolError as error:
@@ -214,6 +222,25 @@ class TestCorpus:
             assert read(data, [cut], method, eof=to_end) == whole, cut
             assert read(data, [cut // 2, cut], method, eof=to_end) == whole, cut
         assert read(data, range(1, len(data)), method, eof=to_end) == whole
+
+    @ENTRIES
+    def test_what_need_not_be_fed(self, method: str, data: bytes, body: bytes, to_end: bool):
+        """A piece that passes as it stands makes no difference to one that is fed, wherever it is cut."""
+        whole = read(data, method=method, eof=to_end)
+        for cut in range(1, len(data)):
+            assert read(data, [cut // 2, cut], method, eof=to_end, passing=True) == whole, cut
+        assert read(data, range(1, len(data)), method, eof=to_end, passing=True) == whole
+
+    def test_the_middle_of_a_body_passes(self):
+        """What ends a body, or is none, has to be fed; what is between passes."""
+        parser = AnswerParser("GET")
+        assert not parser.passes(b"HTTP/1.1 200 OK\r\n")
+        parser.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\na")
+        assert [parser.passes(piece) for piece in (b"", b"bcdef", b"bcdefg", b"bc", b"d", b"ef")] == [
+            False, False, False, True, True, False,
+        ]  # fmt: skip
+        assert isinstance(parser.feed(b"ef")[-1], End)
+        assert not parser.passes(b"x")
 
     @ENTRIES
     def test_a_cut_answer_is_an_error(self, method: str, data: bytes, body: bytes, to_end: bool):

@@ -25,7 +25,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from typing import Any, Protocol, cast
 
 from .._threads import READERS
@@ -316,6 +316,7 @@ class _InBulk(asyncio.Protocol):
     def __init__(self, owner: StreamProtocol, transport: asyncio.Transport) -> None:
         self._owner = owner
         self._transport = transport
+        _have_memory_kept()
 
     def data_received(self, data: bytes) -> None:
         """Called by the loop."""
@@ -338,6 +339,17 @@ class _InBulk(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Called by the loop."""
         self._owner.resume_writing()
+
+
+@cache
+def _have_memory_kept() -> None:
+    """Have glibc keep the memory of received pieces for the next ones.
+
+    Else it gives some of it back to the kernel, and is given it again in zeroed pages: as the heap happens to lie, that
+    is up to a third of the time that a large download takes. glibc keeps up to twice the largest piece that was ever
+    freed (mallopt(3), M_MMAP_THRESHOLD): here is one.
+    """
+    bytearray(4 * _RECEIVE_SIZE)
 
 
 def _never(_data: bytes) -> bool:

@@ -203,6 +203,13 @@ class AnswerParser:
             data = self._feed(self, data, events)
         return events
 
+    def passes(self, data: bytes) -> bool:
+        """Whether these bytes are a piece of the body as they stand, and more is to come: they need not be fed then."""
+        if not 0 < len(data) < self._left or self._feed is not AnswerParser._feed_length:
+            return False
+        self._left -= len(data)
+        return True
+
     def feed_eof(self) -> list[Event]:
         """The events at the end of the connection.
 
