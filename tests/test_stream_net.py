@@ -8,6 +8,7 @@ import select
 import socket
 import ssl
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -436,6 +437,47 @@ class TestStream:
         assert await stream.receive() == b"last"
         assert await stream.receive() == b""
         assert not stream.ended_cleanly
+
+    @pytest.mark.parametrize("size", [KIB, 64 * KIB, 65 * KIB, 128 * KIB])
+    @pytest.mark.parametrize("is_reset", [False, True])
+    async def test_what_is_there_comes_at_once(self, size: int, is_reset: bool):
+        """One turn of the loop takes all that is there, in pieces, and how it ends is told behind them."""
+        loop = asyncio.get_running_loop()
+        sent = random.Random(3).randbytes(size)
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            if is_reset:
+                ours.sendall(b"request")  # which nobody reads: closing resets
+            theirs.sendall(sent)
+            theirs.close()
+            transport, protocol = await loop.create_connection(lambda: StreamProtocol(loop), sock=ours)
+            stream = Stream(loop, transport, protocol)
+            received = await stream.receive()
+            while len(received) < size:
+                assert not stream.untouched
+                received += await stream.receive()
+            assert received == sent
+            assert await stream.receive() == b""
+            assert stream.ended_cleanly is not is_reset
+            await stream.aclose()
+
+    async def test_others_have_their_turn(self, stream: Stream, ends: Any):
+        """However much there is, a turn of the loop takes 512 KiB of it at most."""
+        loop = asyncio.get_running_loop()
+        turn, taken = 0, Counter[int]()
+
+        def count_turns() -> None:
+            nonlocal turn
+            turn += 1
+            loop.call_soon(count_turns)
+
+        count_turns()
+        sending = asyncio.create_task(asyncio.to_thread(ends[1].sendall, bytes(32 * MIB)))
+        while taken.total() < 32 * MIB:
+            data = await stream.receive()
+            taken[turn] += len(data)
+        await sending
+        assert max(taken.values()) <= 512 * KIB
 
     async def test_drain_while_much_comes_in(self, stream: Stream, ends: Any):
         """Writing waits for the kernel then as ever."""

@@ -7,8 +7,8 @@ here:
   send makes the transport close the socket with the server's answer still in the kernel. Ours takes what the
   kernel still has, and then only says that the stream has ended.
 - The stock reader copies all it gets into one bytearray, and its transport allocates 256 KiB for every read.
-  Ours receives into one buffer for the whole loop unless much comes in, and hands each piece on as it came (1.7 times
-  the requests).
+  Ours receives into one buffer for the whole loop, and hands each piece on as it came (1.7 times the requests). When
+  there is more than fits into that, the rest is received at once, in pieces of the same size.
 
 TLS is a filter between socket and reader (:class:`aioreq._wire.tls.TLS`), for the same reason: it can still
 read the records that arrived before the connection broke.
@@ -17,15 +17,16 @@ read the records that arrived before the connection broke.
 from __future__ import annotations
 
 import asyncio
+import os
 import select
 import socket
 import ssl
 import sys
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import cache, partial
+from functools import partial
 from typing import Any, Protocol, cast
 
 from .._threads import READERS
@@ -38,9 +39,11 @@ from .parcel import Parcel
 from .stall import LOOKS, kernel_queue
 from .watch import Watch
 
-_RECEIVE_SIZE = 256 * 1024
-# What ends a row of large pieces.
-_SMALL = 64 * 1024
+_RECEIVE_SIZE = 64 * 1024
+# How many pieces are received in one turn of the loop, where that much is there. Little and often tells the other side
+# sooner that there is room again, so that both work at the same time: a large download takes a fifth less time than in
+# pieces of 256 KiB, of which each has a turn of its own.
+_PIECES_AT_ONCE = 8
 # How much may wait in the reader before the socket is left alone (and the server's window fills).
 _HIGH_WATER = 1024 * 1024
 # Nothing on its way: neither in our hands nor in the kernel's.
@@ -55,7 +58,7 @@ def _receive_buffer(loop: asyncio.AbstractEventLoop) -> memoryview:
     Not so on Windows, where a read is under way all the time and owns its buffer.
     """
     if sys.platform == "win32":
-        return memoryview(bytearray(64 * 1024))
+        return memoryview(bytearray(_RECEIVE_SIZE))
     view = _buffers.get(loop)
     if view is None:
         view = _buffers[loop] = memoryview(bytearray(_RECEIVE_SIZE))
@@ -269,18 +272,40 @@ class StreamProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Called by the loop when it has read."""
-        if nbytes == len(self._view) and self._connection is not None:
-            self._connection.set_protocol(_InBulk(self, self._connection))
-        self.take(bytes(self._view[:nbytes]))
+        data = bytes(self._view[:nbytes])
+        self.take(data, self._read_on() if nbytes == _RECEIVE_SIZE else ())
 
-    def take(self, data: bytes) -> None:
+    def _read_on(self) -> Sequence[bytes]:
+        """What the socket has besides, where the loop's own read has not emptied it."""
+        transport = self._connection
+        if transport is None or sys.platform == "win32":  # where the loop's next read is under way
+            return ()
+        descriptor = transport.get_extra_info("socket").fileno()
+        pieces: list[bytes] = []
+        try:
+            while len(pieces) < _PIECES_AT_ONCE - 1 and (piece := os.read(descriptor, _RECEIVE_SIZE)):
+                pieces.append(piece)
+                if len(piece) < _RECEIVE_SIZE:
+                    break
+        except BlockingIOError:
+            pass
+        except OSError as error:  # the kernel tells it once: the loop would take what follows for a clean end
+            self.lost = error
+            transport.abort()
+        return pieces
+
+    def take(self, data: bytes, more: Sequence[bytes] = ()) -> None:
         """What the loop has received. Nothing may follow: whoever waits may go on here, and do anything."""
         receive, arrival = self.filter or self.reader.feed_data, self.reader.arriving
         if type(arrival) is Arrival:
             with arrival:
                 receive(data)
+                for piece in more:
+                    receive(piece)
         else:
             receive(data)
+            for piece in more:
+                receive(piece)
 
     def data_received(self, data: bytes) -> None:
         """Called by a loop that takes every stock protocol's child for one that wants bytes, as uvloop does."""
@@ -304,52 +329,6 @@ class StreamProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
                 self.data_received(piece)
         self.reader.feed_eof()
         super().connection_lost(None)
-
-
-class _InBulk(asyncio.Protocol):
-    """Stands in for a StreamProtocol while much comes in: each piece is then received into memory of its own.
-
-    For a small piece that memory is what makes asyncio slow; for a large one it is cheaper than the copy out of the
-    loop's buffer (a quarter of the time that a large download takes).
-    """
-
-    def __init__(self, owner: StreamProtocol, transport: asyncio.Transport) -> None:
-        self._owner = owner
-        self._transport = transport
-        _have_memory_kept()
-
-    def data_received(self, data: bytes) -> None:
-        """Called by the loop."""
-        if len(data) < _SMALL:
-            self._transport.set_protocol(self._owner)
-        self._owner.take(data)
-
-    def eof_received(self) -> bool:
-        """Called by the loop."""
-        return self._owner.eof_received()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Called by the loop."""
-        self._owner.connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        """Called by the loop."""
-        self._owner.pause_writing()
-
-    def resume_writing(self) -> None:
-        """Called by the loop."""
-        self._owner.resume_writing()
-
-
-@cache
-def _have_memory_kept() -> None:
-    """Have glibc keep the memory of received pieces for the next ones.
-
-    Else it gives some of it back to the kernel, and is given it again in zeroed pages: as the heap happens to lie, that
-    is up to a third of the time that a large download takes. glibc keeps up to twice the largest piece that was ever
-    freed (mallopt(3), M_MMAP_THRESHOLD): here is one.
-    """
-    bytearray(4 * _RECEIVE_SIZE)
 
 
 def _never(_data: bytes) -> bool:
