@@ -23,6 +23,7 @@ _GET = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 _PART = b'--limit\r\nContent-Disposition: form-data; name="file"; filename="file.bin"\r\n\r\n'
 _END = b"\r\n--limit--\r\n"
 _BLOCK = 1024 * 1024
+_READ = 64 * 1024  # little and often: with a mebibyte at a time both sides wait for each other
 
 _loop_buffer = memoryview(bytearray(65536))
 
@@ -130,7 +131,7 @@ def _large(job: Job) -> dict[str, Any]:
 
 def _download(connection: socket.socket, job: Job) -> None:
     connection.sendall(b"GET /bytes/%d HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % job.size)
-    buffer = bytearray(_BLOCK)
+    buffer = bytearray(_READ)
     got = connection.recv_into(buffer)
     got -= buffer.index(b"\r\n\r\n") + 4
     while got < job.size:
