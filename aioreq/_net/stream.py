@@ -272,8 +272,18 @@ class StreamProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Called by the loop when it has read."""
-        data = bytes(self._view[:nbytes])
-        self.take(data, self._read_on() if nbytes == _RECEIVE_SIZE else ())
+        pieces: Sequence[bytes] = (bytes(self._view[:nbytes]),)
+        if nbytes == _RECEIVE_SIZE:
+            pieces = (*pieces, *self._read_on())
+        receive, arrival = self.filter or self.reader.feed_data, self.reader.arriving
+        # Nothing may follow: whoever waits may go on here, and do anything.
+        if type(arrival) is Arrival:
+            with arrival:
+                for piece in pieces:
+                    receive(piece)
+        else:
+            for piece in pieces:
+                receive(piece)
 
     def _read_on(self) -> Sequence[bytes]:
         """What the socket has besides, where the loop's own read has not emptied it."""
@@ -293,19 +303,6 @@ class StreamProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
             self.lost = error
             transport.abort()
         return pieces
-
-    def take(self, data: bytes, more: Sequence[bytes] = ()) -> None:
-        """What the loop has received. Nothing may follow: whoever waits may go on here, and do anything."""
-        receive, arrival = self.filter or self.reader.feed_data, self.reader.arriving
-        if type(arrival) is Arrival:
-            with arrival:
-                receive(data)
-                for piece in more:
-                    receive(piece)
-        else:
-            receive(data)
-            for piece in more:
-                receive(piece)
 
     def data_received(self, data: bytes) -> None:
         """Called by a loop that takes every stock protocol's child for one that wants bytes, as uvloop does."""
