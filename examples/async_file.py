@@ -1,4 +1,7 @@
-"""A file that aiofiles has open: python examples/async_file.py URL FILE"""
+"""A file that aiofiles has open: python examples/async_file.py URL FILE
+
+The URL is that of a bin (python examples/postbin.py makes some), which answers with what it was sent.
+"""
 
 import asyncio
 import sys

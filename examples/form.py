@@ -1,4 +1,7 @@
-"""A form with several files and fields: python examples/form.py URL FILE ..."""
+"""A form with several files and fields: python examples/form.py URL FILE ...
+
+The URL is that of a bin (python examples/postbin.py makes some), which answers with what it was sent.
+"""
 
 import asyncio
 import sys
